@@ -1,0 +1,1 @@
+//! REST API: see and steer.

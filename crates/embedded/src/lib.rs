@@ -1,0 +1,1 @@
+//! Store and transport in one SQLite file.

@@ -1,0 +1,141 @@
+//! What travels on a lane: messages from the broker and rows that the store handed out.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use knarr_model::ports::transport::{Receipt, Settler};
+use knarr_model::work::{EndedCall, ParkedReason, RowKind, Timer};
+use knarr_model::{
+    Class, Context, Digest, Envelope, Headers, InstanceId, MessageId, Name, NodeId, RowId,
+};
+use knarr_saga::definition::{Correlated, Target};
+
+/// One delivery on its way through a lane. It is settled exactly once, after its commit.
+#[derive(Clone)]
+pub(crate) struct Incoming {
+    /// Its journal id: the message's, or the row's.
+    pub(crate) id: MessageId,
+    pub(crate) digest: Digest,
+    pub(crate) body: Body,
+    pub(crate) source: Source,
+    pub(crate) received_at: DateTime<Utc>,
+    /// Tries so far; what they were for is told by [`Incoming::failures`] and [`Incoming::misses`].
+    pub(crate) attempt: u32,
+    /// Races lost in a row; at three it goes alone.
+    pub(crate) lost: u8,
+}
+
+/// What it says.
+#[derive(Clone)]
+pub(crate) enum Body {
+    Message { envelope: Arc<Envelope>, correlated: Correlated },
+    Bad { class: Class, reason: String, envelope: Option<Arc<Envelope>> },
+    Timer(Timer),
+    Ended(EndedCall),
+}
+
+/// Where it came from, and so how it is settled.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Broker { receipt: Receipt, settler: Arc<dyn Settler>, raw: Raw },
+    Parked { row: RowId, node: NodeId, seq: i64, reason: ParkedReason },
+    Row { kind: RowKind, row: RowId, node: NodeId },
+}
+
+/// A broker message as it arrived, kept for quarantine.
+#[derive(Clone)]
+pub(crate) struct Raw {
+    pub(crate) exchange: String,
+    pub(crate) routing_key: String,
+    pub(crate) content_type: Option<String>,
+    pub(crate) headers: Headers,
+    pub(crate) body: Bytes,
+    pub(crate) size: usize,
+}
+
+impl Incoming {
+    /// The row it was claimed as, if it was.
+    pub(crate) fn row(&self) -> Option<(RowKind, RowId)> {
+        match &self.source {
+            Source::Broker { .. } => None,
+            Source::Parked { row, .. } => Some((RowKind::Parked, *row)),
+            Source::Row { kind, row, .. } => Some((*kind, *row)),
+        }
+    }
+
+    /// Failed attempts to decide it; waiting for a missing instance is none.
+    pub(crate) fn failures(&self) -> u32 {
+        if self.waited_for_instance() { 0 } else { self.attempt }
+    }
+
+    /// How often its instance was not there.
+    pub(crate) fn misses(&self) -> u32 {
+        if self.waited_for_instance() { self.attempt } else { 0 }
+    }
+
+    fn waited_for_instance(&self) -> bool {
+        matches!(self.source, Source::Parked { reason: ParkedReason::Missing, .. })
+    }
+
+    /// The node that claimed it.
+    pub(crate) fn claimed_by(&self) -> Option<NodeId> {
+        match &self.source {
+            Source::Broker { .. } => None,
+            Source::Parked { node, .. } | Source::Row { node, .. } => Some(*node),
+        }
+    }
+
+    /// The instance it is for, as far as that is known without the store.
+    pub(crate) fn instance(&self) -> Option<InstanceId> {
+        match &self.body {
+            Body::Message { correlated, .. } => match &correlated.target {
+                Target::Id(id) => Some(*id),
+                Target::Key(_) => None,
+            },
+            Body::Bad { .. } => None,
+            Body::Timer(timer) => Some(timer.instance),
+            Body::Ended(ended) => Some(ended.task.instance),
+        }
+    }
+
+    /// What its effects carry on.
+    pub(crate) fn context(&self) -> Context {
+        match &self.body {
+            Body::Message { envelope, .. } => envelope.context(),
+            Body::Bad { .. } => Context::default(),
+            Body::Timer(timer) => timer.context.clone(),
+            Body::Ended(ended) => ended.task.context.clone(),
+        }
+    }
+
+    /// The message, if it is one.
+    pub(crate) fn envelope(&self) -> Option<&Arc<Envelope>> {
+        match &self.body {
+            Body::Message { envelope, .. } => Some(envelope),
+            Body::Bad { envelope, .. } => envelope.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// The lane that an instance travels on.
+pub(crate) fn lane_of(instance: InstanceId, lanes: usize) -> usize {
+    let bytes = instance.as_bytes();
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in bytes {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    (hash % lanes.max(1) as u64) as usize
+}
+
+/// The id that a key's instance has at a generation: two starters collide on it (engine.md, Identity).
+pub(crate) fn keyed_instance(saga: &Name, name: &str, value: &str, generation: i64) -> InstanceId {
+    InstanceId(knarr_model::ids::derived_id(&[
+        b"key",
+        saga.as_bytes(),
+        name.as_bytes(),
+        value.as_bytes(),
+        &generation.to_be_bytes(),
+    ]))
+}

@@ -1,0 +1,259 @@
+//! Runs calls: claims what is due, gives each attempt a token and a deadline, records how it ended.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use knarr_model::fault::{Failure, FailureKind};
+use knarr_model::ports::{Activity, Attempt, Permits};
+use knarr_model::work::{
+    ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, EndedCall,
+};
+use knarr_model::{NodeId, RetryPolicy};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::{lease, scheduler};
+use crate::receive;
+use crate::shared::Shared;
+
+/// The activities of this node by the name of the call they answer.
+pub(crate) type Activities = Arc<BTreeMap<String, Arc<dyn Activity>>>;
+
+/// An attempt that ended, on its way to the store.
+struct Ended {
+    task: ActivityTask,
+    node: NodeId,
+    outcome: AttemptOutcome,
+    /// Held until the outcome is recorded, so that no more runs than may.
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Claims and runs calls until the engine stops.
+pub(crate) async fn run(shared: Arc<Shared>, activities: Activities, permits: Arc<dyn Permits>) {
+    let most = shared.settings.max_calls;
+    let running = Arc::new(Semaphore::new(most));
+    let (ended_to, ended_from) = mpsc::channel(most);
+    shared.ports.spawn.spawn("call-records", record(shared.clone(), ended_from).boxed());
+    let calls: Vec<String> = activities.keys().cloned().collect();
+    let mut failures = 0;
+    while lease::valid(&shared).await && !shared.is_stopping() {
+        let free = running.available_permits().min(shared.settings.claim_limit);
+        if free == 0 {
+            drop(running.acquire().await);
+            continue;
+        }
+        let claim = Claim {
+            node: shared.node.id(),
+            endpoints: scheduler::open_endpoints(&shared),
+            limit: free,
+            reclaim_except: shared.reclaim_except(),
+        };
+        let nothing = claim.endpoints.is_empty() || calls.is_empty() || shared.is_full();
+        let claimed = if nothing {
+            Ok(Vec::new())
+        } else {
+            shared.ports.store.claim_calls(&claim, &calls).await
+        };
+        match claimed {
+            Ok(tasks) => {
+                failures = 0;
+                let full = tasks.len() >= free;
+                for task in tasks {
+                    let Ok(permit) = running.clone().acquire_owned().await else { return };
+                    let Some(activity) = activities.get(&task.call) else { continue };
+                    start(&shared, activity, &permits, task, claim.node, permit, &ended_to);
+                }
+                if !full {
+                    rest(&shared).await;
+                }
+            }
+            Err(error) => {
+                failures += 1;
+                shared.reclaim();
+                tracing::warn!("cannot claim calls: {error}");
+                shared.back_off(failures).await;
+            }
+        }
+    }
+}
+
+async fn rest(shared: &Shared) {
+    tokio::select! {
+        biased;
+        () = shared.tokens.process().cancelled() => {}
+        () = shared.calls.notified() => {}
+        () = shared.ports.clock.sleep(shared.settings.poll / 4) => {}
+    }
+}
+
+fn start(
+    shared: &Arc<Shared>,
+    activity: &Arc<dyn Activity>,
+    permits: &Arc<dyn Permits>,
+    task: ActivityTask,
+    node: NodeId,
+    permit: OwnedSemaphorePermit,
+    ended: &mpsc::Sender<Ended>,
+) {
+    if node != shared.node.id() || !shared.node.hold(task.id) {
+        return;
+    }
+    shared.counters.attempts.add(1);
+    let name = format!("call {}", task.call);
+    let (shared, activity, permits) = (shared.clone(), activity.clone(), permits.clone());
+    let (ended, spawn) = (ended.clone(), shared.ports.spawn.clone());
+    let future = async move {
+        let row = task.id;
+        match attempt(&shared, &*activity, permits, &task).await {
+            Some(outcome) => {
+                let record = Ended { task, node, outcome, _permit: permit };
+                // The recorder outlives every attempt but for a stop, after which the lease ends.
+                let _ = ended.send(record).await;
+            }
+            // Cancelled: no attempt. The row is gone, given back, or offered to this node again.
+            None => {
+                shared.node.let_go([row]);
+                shared.reclaim();
+            }
+        }
+    };
+    spawn.spawn(&name, future.boxed());
+}
+
+/// One attempt. `None` when it was cancelled from outside: that is no attempt.
+async fn attempt(
+    shared: &Shared,
+    activity: &dyn Activity,
+    permits: Arc<dyn Permits>,
+    task: &ActivityTask,
+) -> Option<AttemptOutcome> {
+    let clock = &shared.ports.clock;
+    let token = shared.tokens.call(&task.endpoint, &task.saga, task.instance, task.id);
+    let deadline = task.deadline.unwrap_or_else(|| activity.deadline());
+    let attempt = Attempt {
+        saga: task.saga.clone(),
+        instance: task.instance,
+        run: task.run,
+        number: task.attempt,
+        idempotency_key: task.idempotency_key,
+        started_at: clock.now(),
+        deadline,
+        token: token.token().clone(),
+        memo: task.memo.clone(),
+        permits,
+    };
+    let result = tokio::select! {
+        biased;
+        () = token.token().cancelled() => return None,
+        result = AssertUnwindSafe(activity.run(&task.payload, &attempt)).catch_unwind() => {
+            result.unwrap_or_else(|_| {
+                Err(Failure::permanent("panic", format!("activity {} panicked", task.call)))
+            })
+        }
+        () = clock.sleep(deadline) => {
+            Err(Failure::transient("deadline", format!("no answer within {deadline:?}")))
+        }
+    };
+    let retry = task.retry.clone().unwrap_or_else(|| activity.retry());
+    Some(outcome(shared, task, &retry, result))
+}
+
+fn outcome(
+    shared: &Shared,
+    task: &ActivityTask,
+    retry: &RetryPolicy,
+    result: Result<Arc<serde_json::value::RawValue>, Failure>,
+) -> AttemptOutcome {
+    let clock = &shared.ports.clock;
+    let failure = match result {
+        Ok(output) => return AttemptOutcome::Ended(CallEnd::Done(output)),
+        Err(failure) => failure,
+    };
+    match failure.kind {
+        FailureKind::Again => AttemptOutcome::Again {
+            due_at: clock.now() + failure.after.unwrap_or_default(),
+            memo: failure.memo,
+            used: false,
+        },
+        FailureKind::Permanent | FailureKind::Unknown => {
+            AttemptOutcome::Ended(CallEnd::Failed(failure))
+        }
+        FailureKind::Transient => match retry.delay_after(task.attempt, clock.random(1000)) {
+            Some(delay) => AttemptOutcome::Again {
+                due_at: clock.now() + delay.max(failure.after.unwrap_or_default()),
+                memo: task.memo.clone(),
+                used: true,
+            },
+            None => {
+                let reason =
+                    format!("{} after {} attempts ({})", failure.reason, task.attempt, failure.class);
+                AttemptOutcome::Ended(CallEnd::Failed(Failure::permanent("exhausted", reason)))
+            }
+        },
+    }
+}
+
+/// Records outcomes, several at once, until every attempt has ended.
+async fn record(shared: Arc<Shared>, mut from: mpsc::Receiver<Ended>) {
+    let mut ended: Vec<Ended> = Vec::new();
+    while from.recv_many(&mut ended, shared.settings.claim_limit).await > 0 {
+        let node = shared.node.id();
+        // Outcomes of attempts under a lost id would be refused: they are somebody else's now.
+        ended.retain(|ended| ended.node == node);
+        let records: Vec<_> = ended
+            .iter()
+            .map(|ended| AttemptRecord {
+                task: ended.task.id,
+                claims: ended.task.claims,
+                outcome: ended.outcome.clone(),
+            })
+            .collect();
+        let Some(taken) = store(&shared, node, &records).await else { return };
+        for (ended, taken) in ended.drain(..).zip(taken) {
+            shared.node.let_go([ended.task.id]);
+            shared.counters.late_attempts.add(usize::from(!taken));
+            match ended.outcome {
+                AttemptOutcome::Ended(end) if taken => {
+                    deliver(&shared, node, ended.task, end).await;
+                }
+                AttemptOutcome::Again { due_at, .. } if due_at <= shared.ports.clock.now() => {
+                    shared.calls.notify_one();
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Writes the records; waits for the store as long as it takes. `None` at a stop.
+async fn store(shared: &Shared, node: NodeId, records: &[AttemptRecord]) -> Option<Vec<bool>> {
+    let mut failures = 0;
+    loop {
+        match shared.ports.store.record(node, records).await {
+            Ok(taken) => {
+                if failures > 0 {
+                    // An earlier try may have been carried out, and then this one counts as late.
+                    shared.reclaim();
+                    shared.due.notify_one();
+                }
+                return Some(taken);
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::warn!("cannot record how calls ended: {error}");
+                if shared.is_stopping() {
+                    return None;
+                }
+                shared.back_off(failures).await;
+            }
+        }
+    }
+}
+
+async fn deliver(shared: &Shared, node: NodeId, task: ActivityTask, end: CallEnd) {
+    let Some(serving) = shared.endpoints.get(&task.endpoint) else { return };
+    let ended = EndedCall { task, end, decide_attempt: 0 };
+    let incoming = receive::of_ended(ended, node, shared.ports.clock.now());
+    scheduler::hand(shared, serving, node, incoming).await;
+}

@@ -1,0 +1,56 @@
+//! Keeps this node's lease; a node that lost it drops everything and comes back under a new id.
+
+use std::sync::Arc;
+
+use knarr_model::NodeId;
+
+use crate::shared::Shared;
+
+/// Renews the lease until the engine stops, then ends it.
+pub(crate) async fn keep(shared: Arc<Shared>) {
+    let settings = &shared.settings;
+    let clock = &shared.ports.clock;
+    let mut joined = false;
+    let mut failures = 0;
+    while !shared.is_stopping() {
+        let node = shared.node.id();
+        let asked_at = clock.monotonic();
+        let answer = if joined {
+            shared.ports.store.renew(node, settings.lease).await
+        } else {
+            shared.ports.store.join(node, settings.lease).await.map(|()| true)
+        };
+        match answer {
+            Ok(true) => {
+                failures = 0;
+                joined = true;
+                // Counted from before the question, so that it ends before the store's own.
+                shared.node.renewed(asked_at + settings.lease_margin);
+                shared.pause(settings.renew_every).await;
+            }
+            Ok(false) => {
+                // Others may have taken over what was claimed and what was to be published.
+                shared.counters.lost_leases.add(1);
+                tracing::warn!(%node, "the lease was lost; going on under a new id");
+                shared.node.replace(NodeId(clock.new_id()));
+                joined = false;
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::warn!(%node, "cannot renew the lease: {error}");
+                shared.back_off(failures).await;
+            }
+        }
+    }
+}
+
+/// Waits until the lease is known to run. `false` at a stop.
+pub(super) async fn valid(shared: &Shared) -> bool {
+    while !shared.node.is_valid(shared.ports.clock.monotonic()) {
+        if shared.is_stopping() {
+            return false;
+        }
+        shared.pause(std::time::Duration::from_millis(50)).await;
+    }
+    true
+}

@@ -1,0 +1,14 @@
+//! From committed rows to what they ask for: due rows to lanes, chunks to the wire, calls to activities.
+
+mod activities;
+mod backlog;
+mod lease;
+mod relay;
+mod scheduler;
+mod sweep;
+
+pub(crate) use activities::run as run_calls;
+pub(crate) use lease::keep as keep_lease;
+pub(crate) use relay::{RelaySeat, run as run_relay, take_over};
+pub(crate) use scheduler::run as run_scheduler;
+pub(crate) use sweep::run as run_sweep;

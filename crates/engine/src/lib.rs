@@ -1,0 +1,19 @@
+//! From delivery to commit, and from commit to the wire: the road that every message travels.
+
+mod delivery;
+mod dispatch;
+mod engine;
+mod error;
+mod node;
+mod receive;
+mod settings;
+mod shared;
+mod telemetry;
+
+pub use engine::{Engine, Health, Running};
+pub use error::Error;
+#[cfg(feature = "mutations")]
+pub use settings::Mutations;
+pub use settings::Settings;
+pub use shared::Ports;
+pub use telemetry::Counters;

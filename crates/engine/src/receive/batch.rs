@@ -1,0 +1,512 @@
+//! One batch: load, step each, commit, settle; halved when the store refuses its data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use knarr_guard::{Admission, admit};
+use knarr_model::commit::{Key, Origin};
+use knarr_model::ports::spawn::LaneThread;
+use knarr_model::ports::store::{Load, Loaded, StoreError};
+use knarr_model::ports::transport::Settlement;
+use knarr_model::work::{CHUNK_MESSAGES, Chunk};
+use knarr_model::{Commit, CommitOutcome, InstanceId, MessageId, RowId, Slice};
+use knarr_saga::definition::Target;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::effects::Sender;
+use super::fold::{Forced, Situation};
+use super::lane::return_all;
+use super::step::{Decided, Fate, FateKind, decide_batch};
+use crate::delivery::{Body, Incoming, Source};
+use crate::shared::{Finished, Handed, Serving, Shared};
+
+/// Runs the batches of one lane.
+pub(super) struct Batches {
+    shared: Arc<Shared>,
+    serving: Arc<Serving>,
+    name: String,
+    thread: Box<dyn LaneThread>,
+    outbox: mpsc::Sender<Handed>,
+    finished: Arc<Finished>,
+}
+
+/// What is learnt about a batch while it goes round.
+#[derive(Default)]
+struct Round {
+    forced: BTreeMap<MessageId, Forced>,
+    origins: BTreeMap<(InstanceId, u32), Option<Origin>>,
+    failures: u32,
+}
+
+/// What to do after one try.
+enum Next {
+    /// Done; these go round again with the next batch.
+    Done(Vec<Incoming>),
+    /// Once more with this batch.
+    Again(Vec<Incoming>),
+    /// The store refuses what the batch writes.
+    Refused(Vec<Incoming>, String),
+}
+
+impl Batches {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        serving: Arc<Serving>,
+        name: String,
+        outbox: mpsc::Sender<Handed>,
+        finished: Arc<Finished>,
+    ) -> Self {
+        let thread = shared.ports.spawn.lane_thread(&name);
+        Batches { shared, serving, name, thread, outbox, finished }
+    }
+
+    /// Runs a batch to its end. Returns what lost a race and goes first in the next batch.
+    pub(super) async fn run(&mut self, batch: Vec<Incoming>) -> Vec<Incoming> {
+        let mut round = Round::default();
+        let mut lost = Vec::new();
+        // Parts of the batch still to run, the first of them last.
+        let mut parts = vec![batch];
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            match self.attempt(part, &mut round).await {
+                Next::Done(mut carried) => lost.append(&mut carried),
+                Next::Again(part) => parts.push(part),
+                Next::Refused(mut part, reason) => {
+                    if part.len() == 1 {
+                        round.forced.insert(part[0].id, Forced::Constraint(reason));
+                        parts.push(part);
+                    } else {
+                        let second = part.split_off(part.len() / 2);
+                        parts.push(second);
+                        parts.push(part);
+                    }
+                }
+            }
+        }
+        lost
+    }
+
+    async fn attempt(&mut self, mut batch: Vec<Incoming>, round: &mut Round) -> Next {
+        if self.shared.is_stopping() {
+            return_all(&self.shared, batch).await;
+            return Next::Done(Vec::new());
+        }
+        self.drop_foreign(&mut batch);
+        let loaded = match self.load(&batch).await {
+            Ok(loaded) => loaded,
+            Err(error) => return self.store_failed(batch, round, &error).await,
+        };
+        if self.is_fenced(&loaded, &batch) {
+            return self.fenced(batch).await;
+        }
+        let (epoch, guard_version) = (loaded.endpoint.epoch, loaded.endpoint.guard_version);
+        if self.shared.settings.mutations().ack_before_commit {
+            settle_done(&batch, &vec![true; batch.len()]).await;
+        }
+        let (batch, decided) = match self.decide(batch, loaded, round).await {
+            Ok(decided) => decided,
+            Err(batch) => return Next::Again(batch),
+        };
+        if !decided.needs.is_empty() {
+            return self.fetch_origins(batch, decided.needs, round).await;
+        }
+        self.remember_keys(&decided);
+        for warning in &decided.warnings {
+            tracing::warn!(endpoint = %self.serving.endpoint.name, "{warning}");
+        }
+        self.commit(batch, decided, (epoch, guard_version), round).await
+    }
+
+    /// Rows claimed under an id that this node has lost are somebody else's now.
+    fn drop_foreign(&self, batch: &mut Vec<Incoming>) {
+        let node = self.shared.node.id();
+        batch.retain(|incoming| incoming.claimed_by().is_none_or(|by| by == node));
+    }
+
+    async fn load(&self, batch: &[Incoming]) -> Result<Loaded, StoreError> {
+        let mut instances = BTreeSet::new();
+        let mut keys: BTreeSet<Key> = BTreeSet::new();
+        for incoming in batch {
+            instances.extend(incoming.instance());
+            if let Body::Message { correlated, .. } = &incoming.body
+                && let Target::Key(key) = &correlated.target
+            {
+                keys.insert(key.clone());
+                instances.insert(super::router::lane_instance(
+                    &*self.serving.saga,
+                    incoming,
+                    |_| self.serving.known_keys.lock().get(key).copied(),
+                ));
+            }
+        }
+        let load = Load {
+            endpoint: self.serving.endpoint.name.clone(),
+            saga: self.serving.saga.name().clone(),
+            instances: instances.into_iter().collect(),
+            keys: keys.into_iter().collect(),
+            messages: batch.iter().map(|incoming| incoming.id).collect(),
+        };
+        self.shared.ports.store.load(load).await
+    }
+
+    /// Whether this batch may not be decided now. A pause stops the broker's messages only.
+    fn is_fenced(&self, loaded: &Loaded, batch: &[Incoming]) -> bool {
+        match admit(&loaded.endpoint) {
+            Admission::Go => false,
+            Admission::Return => true,
+            Admission::Internal => batch.iter().any(|incoming| incoming.row().is_none()),
+        }
+    }
+
+    /// The endpoint is halted: everything goes back, nothing is held.
+    async fn fenced(&self, batch: Vec<Incoming>) -> Next {
+        self.shared.counters.fenced.add(1);
+        self.serving.changed.notify_one();
+        return_all(&self.shared, batch).await;
+        // What has just been returned would come straight back: let the endpoint close first.
+        self.shared.back_off(1).await;
+        Next::Done(Vec::new())
+    }
+
+    async fn store_failed(
+        &self,
+        batch: Vec<Incoming>,
+        round: &mut Round,
+        error: &StoreError,
+    ) -> Next {
+        round.failures += 1;
+        let endpoint = &self.serving.endpoint.name;
+        if error.is_transient() {
+            tracing::warn!(%endpoint, failures = round.failures, "waiting for the store: {error}");
+        } else {
+            tracing::error!(%endpoint, failures = round.failures, "{error}");
+        }
+        self.shared.back_off(round.failures).await;
+        Next::Again(batch)
+    }
+
+    /// Decides on the lane's thread, with nothing held and a deadline a message.
+    async fn decide(
+        &mut self,
+        batch: Vec<Incoming>,
+        loaded: Loaded,
+        round: &mut Round,
+    ) -> Result<(Vec<Incoming>, Decided), Vec<Incoming>> {
+        let situation = Situation {
+            endpoint: self.serving.endpoint.name.clone(),
+            saga: self.serving.saga.clone(),
+            loaded,
+            origins: round.origins.clone(),
+            forced: round.forced.clone(),
+            now: self.shared.ports.clock.now(),
+            sender: Sender {
+                address: self.shared.ports.transport.address(&self.serving.endpoint.name),
+                host: self.shared.host.clone(),
+            },
+            mutations: self.shared.settings.mutations(),
+        };
+        let batch = Arc::new(batch);
+        let answer = Arc::new(Mutex::new(None));
+        let progress = Arc::new(AtomicUsize::new(0));
+        let work = {
+            let (batch, answer, progress) = (batch.clone(), answer.clone(), progress.clone());
+            Box::new(move || {
+                let decided =
+                    decide_batch(&situation, &batch, |n| progress.store(n, Ordering::Relaxed));
+                *answer.lock() = Some(decided);
+            })
+        };
+        let finished = self.watch(work, &progress).await;
+        let decided = answer.lock().take();
+        match (finished, decided) {
+            (true, Some(Ok(decided))) => Ok((unwrap(batch), decided)),
+            (true, Some(Err((message, reason)))) => {
+                round.forced.insert(message, Forced::Constraint(reason));
+                Err(unwrap(batch))
+            }
+            _ => {
+                let n = progress.load(Ordering::Relaxed).min(batch.len().saturating_sub(1));
+                let stuck = &batch[n];
+                let reason = format!(
+                    "deciding it took longer than {:?}",
+                    self.shared.settings.decide_deadline
+                );
+                round.forced.insert(stuck.id, Forced::Stuck(reason));
+                Err(unwrap(batch))
+            }
+        }
+    }
+
+    /// Waits for the thread; `false` when it made no progress within the deadline and was given up.
+    async fn watch(
+        &mut self,
+        work: Box<dyn FnOnce() + Send>,
+        progress: &AtomicUsize,
+    ) -> bool {
+        let clock = self.shared.ports.clock.clone();
+        let deadline = self.shared.settings.decide_deadline;
+        let mut running = self.thread.run(work);
+        let mut last = usize::MAX;
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut running => return true,
+                () = clock.sleep(deadline) => {}
+            }
+            let now = progress.load(Ordering::Relaxed);
+            if now == last {
+                break;
+            }
+            last = now;
+        }
+        drop(running);
+        self.thread = self.shared.ports.spawn.lane_thread(&self.name);
+        self.shared.counters.abandoned_threads.add(1);
+        let given_up = self.shared.counters.abandoned_threads.get();
+        tracing::error!(lane = %self.name, given_up, "a behaviour did not come back");
+        if given_up > self.shared.settings.max_abandoned_threads as u64 {
+            self.shared.exhausted.store(true, Ordering::Relaxed);
+        }
+        false
+    }
+
+    async fn fetch_origins(
+        &self,
+        batch: Vec<Incoming>,
+        needs: Vec<(InstanceId, u32)>,
+        round: &mut Round,
+    ) -> Next {
+        let saga = self.serving.saga.name();
+        for (instance, run) in needs {
+            match self.shared.ports.store.origin(saga, instance, run).await {
+                Ok(origin) => {
+                    round.origins.insert((instance, run), origin);
+                }
+                Err(error) => return self.store_failed(batch, round, &error).await,
+            }
+        }
+        Next::Again(batch)
+    }
+
+    fn remember_keys(&self, decided: &Decided) {
+        const KNOWN_KEYS: usize = 10_000;
+        if decided.resolved.is_empty() {
+            return;
+        }
+        let mut known = self.serving.known_keys.lock();
+        if known.len() > KNOWN_KEYS {
+            known.clear();
+        }
+        known.extend(decided.resolved.iter().cloned());
+    }
+
+    async fn commit(
+        &self,
+        batch: Vec<Incoming>,
+        decided: Decided,
+        (epoch, guard_version): (i64, i64),
+        round: &mut Round,
+    ) -> Next {
+        let node = self.shared.node.id();
+        let finished_chunks = self.finished.take();
+        let outgoing: usize = decided.slices.iter().map(|slice| slice.outgoing.len()).sum();
+        let bytes: usize =
+            decided.slices.iter().flat_map(|s| &s.outgoing).map(|m| m.body.len()).sum();
+        let chunks = outgoing.div_ceil(CHUNK_MESSAGES)
+            + 2 * bytes / knarr_model::work::CHUNK_BYTES
+            + 1;
+        let clock = &self.shared.ports.clock;
+        let hints = Hints::of(&decided.slices);
+        let chunk_ids: Vec<_> = (0..chunks).map(|_| RowId(clock.new_id())).collect();
+        self.shared.hold_chunks(chunk_ids.iter().copied());
+        let commit = Commit {
+            endpoint: self.serving.endpoint.name.clone(),
+            saga: self.serving.saga.name().clone(),
+            node,
+            epoch,
+            guard_version,
+            slices: decided.slices,
+            chunk_ids: chunk_ids.clone(),
+            finished_chunks: finished_chunks.clone(),
+            now: clock.now(),
+        };
+        let outcome = self.shared.ports.store.commit(commit).await;
+        let unused = match &outcome {
+            Ok(CommitOutcome::Committed { chunks, .. }) => {
+                self.shared.let_go_chunks(&finished_chunks);
+                let made = |id: &RowId| chunks.iter().any(|chunk| chunk.id == *id);
+                chunk_ids.into_iter().filter(|id| !made(id)).collect()
+            }
+            _ => {
+                self.finished.put_back(finished_chunks);
+                chunk_ids
+            }
+        };
+        self.shared.let_go_chunks(&unused);
+        match outcome {
+            Ok(CommitOutcome::Committed { lost, chunks }) => {
+                self.hand_over(chunks, node).await;
+                hints.give(&self.shared);
+                Next::Done(self.settle(batch, &decided.fates, &lost).await)
+            }
+            Ok(CommitOutcome::Fenced) => self.fenced(batch).await,
+            Ok(CommitOutcome::Gone(rows)) => {
+                self.shared.node.let_go(rows.iter().copied());
+                let gone = |incoming: &Incoming| {
+                    incoming.row().is_some_and(|(_, row)| rows.contains(&row))
+                };
+                Next::Again(batch.into_iter().filter(|incoming| !gone(incoming)).collect())
+            }
+            Ok(CommitOutcome::KeyTaken { by, key, by_start }) => {
+                self.serving.known_keys.lock().remove(&key);
+                if !by_start {
+                    let reason = format!("key {} = {} is another instance's", key.name, key.value);
+                    round.forced.insert(by, Forced::KeyConflict(reason));
+                }
+                Next::Again(batch)
+            }
+            Ok(
+                CommitOutcome::GuardChanged
+                | CommitOutcome::Duplicates(_)
+                | CommitOutcome::Swept(_),
+            ) => Next::Again(batch),
+            Err(error) if error.is_data() => Next::Refused(batch, error.to_string()),
+            Err(error) => {
+                // It may have been carried out: the journal decides when it is loaded again, and
+                // the relay looks for chunks that nobody handed to it.
+                self.shared.counters.unknown_commits.add(1);
+                self.shared.doubts.fetch_add(1, Ordering::Relaxed);
+                let batch = self.without_rows(batch);
+                self.store_failed(batch, round, &error).await
+            }
+        }
+    }
+
+    /// Rows whose commit is in doubt are let go of: they come again as they then stand.
+    fn without_rows(&self, batch: Vec<Incoming>) -> Vec<Incoming> {
+        let (rows, messages): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|incoming| incoming.row().is_some());
+        if !rows.is_empty() {
+            let ids = rows.iter().filter_map(|incoming| incoming.row().map(|(_, row)| row));
+            self.shared.node.let_go(ids);
+            self.shared.reclaim();
+        }
+        messages
+    }
+
+    /// Committed chunks go straight on; confirms overlap the next batch.
+    async fn hand_over(&self, chunks: Vec<Chunk>, node: knarr_model::NodeId) {
+        for chunk in chunks {
+            self.shared.unpublished.fetch_add(chunk.messages.len(), Ordering::Relaxed);
+            // The relay outlives the lanes; were it gone, the row would still be taken over.
+            let _ = self.outbox.send(Handed { chunk, node }).await;
+        }
+    }
+
+    /// Acks what is durable, one by one, and returns what lost a race.
+    async fn settle(
+        &self,
+        batch: Vec<Incoming>,
+        fates: &[Fate],
+        lost: &[InstanceId],
+    ) -> Vec<Incoming> {
+        let kept: Vec<bool> =
+            fates.iter().map(|fate| fate.key.is_none_or(|key| !lost.contains(&key))).collect();
+        self.count(fates, &kept, lost.len());
+        if !self.shared.settings.mutations().ack_before_commit {
+            settle_done(&batch, &kept).await;
+        }
+        let mut carried = Vec::new();
+        let mut rows = Vec::new();
+        for (mut incoming, kept) in batch.into_iter().zip(kept) {
+            if kept {
+                rows.extend(incoming.row().map(|(_, row)| row));
+            } else {
+                incoming.lost = incoming.lost.saturating_add(1);
+                carried.push(incoming);
+            }
+        }
+        self.shared.node.let_go(rows);
+        carried
+    }
+
+    fn count(&self, fates: &[Fate], kept: &[bool], lost: usize) {
+        let counters = &self.shared.counters;
+        counters.batches.add(1);
+        counters.lost_races.add(lost);
+        for (fate, _) in fates.iter().zip(kept).filter(|(_, kept)| **kept) {
+            let counter = match fate.kind {
+                FateKind::Applied => &counters.applied,
+                FateKind::Duplicate => &counters.duplicates,
+                FateKind::PassedOver => &counters.passed_over,
+                FateKind::Parked => &counters.parked,
+                FateKind::Quarantined => &counters.quarantined,
+            };
+            counter.add(1);
+        }
+    }
+}
+
+/// What a commit leaves for others on this node to look at.
+struct Hints {
+    due: bool,
+    calls: bool,
+    withdrawn: Vec<RowId>,
+}
+
+impl Hints {
+    fn of(slices: &[Slice]) -> Hints {
+        Hints {
+            due: slices.iter().any(|slice| {
+                slice.wakes_deferred
+                    || !slice.timers.is_empty()
+                    || !slice.parked.is_empty()
+                    || !slice.again.is_empty()
+            }),
+            calls: slices.iter().any(|slice| !slice.tasks.is_empty()),
+            withdrawn: slices.iter().flat_map(|slice| slice.cancelled_tasks.clone()).collect(),
+        }
+    }
+
+    fn give(&self, shared: &Shared) {
+        if self.due {
+            shared.due.notify_one();
+        }
+        if self.calls {
+            shared.calls.notify_one();
+        }
+        for row in &self.withdrawn {
+            shared.tokens.cancel_call(*row);
+        }
+    }
+}
+
+/// Acks the kept ones of a batch, grouped by the consumer they came from.
+async fn settle_done(batch: &[Incoming], kept: &[bool]) {
+    let mut done = Vec::with_capacity(batch.len());
+    let mut by = None;
+    for (incoming, kept) in batch.iter().zip(kept) {
+        let (true, Source::Broker { receipt, settler, .. }) = (*kept, &incoming.source) else {
+            continue;
+        };
+        let other = by.as_ref().is_some_and(|by| !Arc::ptr_eq(by, settler));
+        if other && let Some(by) = by.take() {
+            by.settle(&std::mem::take(&mut done)).await;
+        }
+        by = Some(settler.clone());
+        done.push((*receipt, Settlement::Ack));
+    }
+    if let Some(by) = by {
+        by.settle(&done).await;
+    }
+}
+
+/// The batch back from the thread. A thread that was given up keeps its share, so it is taken over
+/// by a copy of the references only when nobody else holds it.
+fn unwrap(batch: Arc<Vec<Incoming>>) -> Vec<Incoming> {
+    Arc::try_unwrap(batch).unwrap_or_else(|shared| shared.iter().map(Incoming::clone).collect())
+}

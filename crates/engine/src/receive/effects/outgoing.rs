@@ -1,0 +1,179 @@
+//! Messages that leave: addressed, numbered, and written out as they go on the wire.
+
+use knarr_model::effect::{Destination, Message};
+use knarr_model::format::{MASS_TRANSIT, masstransit};
+use knarr_model::work::{Addressing, Outgoing, Sequence};
+use knarr_model::{Context, Envelope, Instance, MessageId};
+
+use crate::delivery::Incoming;
+use crate::receive::fold::Fold;
+
+/// The header that numbers the messages of one run (engine.md, P2): `run,n`.
+const SEQUENCE: &str = "Knarr-Sequence";
+
+pub(super) fn send(
+    fold: &mut Fold<'_>,
+    incoming: &Incoming,
+    saved: &Instance,
+    context: &Context,
+    message: Message,
+) {
+    let draft = fold.draft(Some(saved.id));
+    draft.produced += 1;
+    let sequence = Sequence { instance: saved.id, run: saved.run, n: draft.produced };
+    let address = address(incoming, &message);
+    let mut headers = context.headers.clone();
+    for (name, value) in &message.headers.0 {
+        headers.set(name, value.clone());
+    }
+    headers.set(SEQUENCE, format!("{},{}", sequence.run, sequence.n));
+    if let Some(parent) = &context.trace_parent {
+        headers.set("traceparent", parent.clone());
+        headers.set("MT-Activity-Id", parent.clone());
+    }
+    let now = fold.at.now;
+    let expires_at = message.time_to_live.map(|life| now + life);
+    let answers = matches!(message.to, Destination::Respond);
+    let asked = incoming.envelope();
+    let envelope = Envelope {
+        message_id: MessageId(message.id),
+        request_id: asked.filter(|_| answers).and_then(|asked| asked.request_id),
+        correlation_id: message.correlation_id,
+        conversation_id: context.conversation_id,
+        initiator_id: context.initiator_id,
+        source_address: Some(fold.at.sender.address.clone()),
+        destination_address: Some(destination(&fold.at.sender.address, &address.exchange)),
+        response_address: None,
+        fault_address: None,
+        message_types: message.types.iter().map(knarr_model::TypeName::urn).collect(),
+        message: message.body,
+        expiration_time: expires_at,
+        sent_time: Some(now),
+        headers: headers.clone(),
+        reply_to: None,
+        propagates_headers: true,
+    };
+    let body = masstransit::encode(&envelope, &fold.at.sender.host);
+    let outgoing = Outgoing {
+        id: MessageId(message.id),
+        sequence: Some(sequence),
+        exchange: address.exchange,
+        routing_key: message.routing_key.unwrap_or(address.routing_key),
+        addressing: address.addressing,
+        content_type: MASS_TRANSIT.to_owned(),
+        correlation_id: message.correlation_id,
+        headers: knarr_model::format::amqp_headers(&headers),
+        expires_at,
+        priority: message.priority,
+        body,
+    };
+    fold.draft(Some(saved.id)).slice.outgoing.push(outgoing);
+}
+
+struct Address {
+    exchange: String,
+    routing_key: String,
+    addressing: Addressing,
+}
+
+fn address(incoming: &Incoming, message: &Message) -> Address {
+    let plain = |exchange: &str, addressing| Address {
+        exchange: exchange.to_owned(),
+        routing_key: String::new(),
+        addressing,
+    };
+    let asked = incoming.envelope();
+    match &message.to {
+        Destination::Send(to) => {
+            let (name, addressing) = parse(to);
+            plain(&name, addressing)
+        }
+        Destination::Respond => match asked.map(|a| (&a.reply_to, &a.response_address)) {
+            Some((Some(reply_to), _)) => Address {
+                exchange: String::new(),
+                routing_key: reply_to.clone(),
+                addressing: Addressing::Answer,
+            },
+            Some((None, Some(response))) => plain(&parse(response).0, Addressing::Answer),
+            _ => published(message),
+        },
+        Destination::Publish => published(message),
+    }
+}
+
+fn published(message: &Message) -> Address {
+    let mut exchanges = message.types.iter().map(knarr_model::TypeName::exchange);
+    let exchange = exchanges.next().unwrap_or_default();
+    Address {
+        exchange,
+        routing_key: String::new(),
+        addressing: Addressing::Publish { bases: exchanges.collect() },
+    }
+}
+
+/// The exchange that an address URI names (masstransit-wire §6): the last segment of its path.
+fn parse(address: &str) -> (String, Addressing) {
+    if let Some(name) = address.strip_prefix("queue:") {
+        return (name.to_owned(), Addressing::Queue);
+    }
+    for prefix in ["exchange:", "topic:"] {
+        if let Some(name) = address.strip_prefix(prefix) {
+            return (name.to_owned(), Addressing::Exchange);
+        }
+    }
+    let (path, query) = address.split_once('?').unwrap_or((address, ""));
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let bind = query.split('&').any(|option| option.eq_ignore_ascii_case("bind=true"));
+    let addressing = if bind { Addressing::Queue } else { Addressing::Exchange };
+    (percent_decoded(name), addressing)
+}
+
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match hex {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The full address of an exchange on the broker of `source`.
+fn destination(source: &str, exchange: &str) -> String {
+    match source.rsplit_once('/') {
+        Some((broker, _)) => format!("{broker}/{exchange}"),
+        None => format!("exchange:{exchange}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(address: &str, exchange: &str, addressing: Addressing) {
+        assert_eq!(parse(address), (exchange.to_owned(), addressing), "{address}");
+    }
+
+    #[test]
+    fn addresses_of_every_form_name_their_exchange() {
+        check("queue:order", "order", Addressing::Queue);
+        check("exchange:Shop:Order", "Shop:Order", Addressing::Exchange);
+        check("rabbitmq://h/v%2Fx/order?bind=true", "order", Addressing::Queue);
+        let bus = "rabbitmq://localhost:5672/vm_bus_x1?temporary=true";
+        check(bus, "vm_bus_x1", Addressing::Exchange);
+        check("rabbitmq://h/a%3Ab", "a:b", Addressing::Exchange);
+    }
+}

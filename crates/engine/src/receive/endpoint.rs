@@ -1,0 +1,176 @@
+//! One receive endpoint: consumes while it is open, routes each delivery to its lane, stops at a halt.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use knarr_guard::{Admission, admit};
+use knarr_model::ports::transport::{Consumer, Delivery};
+use tokio::sync::mpsc;
+
+use super::router;
+use crate::delivery::lane_of;
+use crate::shared::{Serving, Shared};
+
+/// Serves an endpoint until the engine stops. `lanes_gone` ends when its lanes have given back what
+/// they held; only then is the consumer closed.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    serving: Arc<Serving>,
+    mut lanes_gone: mpsc::Receiver<()>,
+) {
+    let mut failures = 0;
+    while !shared.is_stopping() {
+        if *serving.admission.borrow() != Admission::Go {
+            wait_for_change(&shared, &serving).await;
+            continue;
+        }
+        match shared.ports.transport.consume(&serving.endpoint).await {
+            Ok(consumer) => {
+                failures = 0;
+                consume(&shared, &serving, consumer, &mut lanes_gone).await;
+            }
+            Err(error) => {
+                failures += 1;
+                let endpoint = &serving.endpoint.name;
+                tracing::error!(%endpoint, "cannot consume: {error}");
+                shared.back_off(failures).await;
+            }
+        }
+    }
+}
+
+async fn consume(
+    shared: &Shared,
+    serving: &Serving,
+    mut consumer: Box<dyn Consumer>,
+    lanes_gone: &mut mpsc::Receiver<()>,
+) {
+    let settler = consumer.settler();
+    let mut admission = serving.admission.subscribe();
+    serving.consuming.store(true, Ordering::Relaxed);
+    loop {
+        if *admission.borrow_and_update() != Admission::Go {
+            break;
+        }
+        if shared.is_full() {
+            // The outbox is at its cap: nothing more is taken in until the broker has caught up.
+            shared.pause(shared.settings.poll).await;
+            if shared.is_stopping() {
+                break;
+            }
+            continue;
+        }
+        let came = tokio::select! {
+            biased;
+            () = shared.tokens.process().cancelled() => break,
+            _ = admission.changed() => continue,
+            came = consumer.next(shared.settings.max_batch) => came,
+        };
+        match came {
+            Ok(deliveries) => {
+                for delivery in deliveries {
+                    if !route(shared, serving, delivery, &settler).await {
+                        break;
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(endpoint = %serving.endpoint.name, "consumer ended: {error}");
+                shared.back_off(1).await;
+                break;
+            }
+        }
+    }
+    serving.consuming.store(false, Ordering::Relaxed);
+    if shared.is_stopping() {
+        // The lanes settle what they hold through this consumer.
+        let gone = async { while lanes_gone.recv().await.is_some() {} };
+        tokio::select! {
+            biased;
+            () = gone => {}
+            () = shared.ports.clock.sleep(shared.settings.drain) => {}
+        }
+    }
+    consumer.stop().await;
+}
+
+/// Sends a delivery to its lane; waits when the lane is full. `false` when the engine stops.
+async fn route(
+    shared: &Shared,
+    serving: &Serving,
+    delivery: Delivery,
+    settler: &Arc<dyn knarr_model::ports::transport::Settler>,
+) -> bool {
+    shared.counters.received.add(1);
+    shared.counters.without_id.add(usize::from(delivery.without_id));
+    let incoming = router::of_delivery(&*serving.saga, delivery, settler);
+    let instance = router::lane_instance(&*serving.saga, &incoming, |correlated| {
+        match &correlated.target {
+            knarr_saga::definition::Target::Key(key) => {
+                serving.known_keys.lock().get(key).copied()
+            }
+            knarr_saga::definition::Target::Id(id) => Some(*id),
+        }
+    });
+    let door = &serving.lanes[lane_of(instance, serving.lanes.len())];
+    tokio::select! {
+        biased;
+        // Not sent: it is not settled either, so closing the consumer returns it.
+        () = shared.tokens.process().cancelled() => false,
+        sent = door.broker.send(incoming) => sent.is_ok(),
+    }
+}
+
+async fn wait_for_change(shared: &Shared, serving: &Serving) {
+    let mut admission = serving.admission.subscribe();
+    if *admission.borrow_and_update() == Admission::Go {
+        return;
+    }
+    tokio::select! {
+        biased;
+        () = shared.tokens.process().cancelled() => {}
+        _ = admission.changed() => {}
+    }
+}
+
+/// Reads the endpoint's row now and then, and whenever a fence was met: the row is the truth.
+pub(crate) async fn watch(shared: Arc<Shared>, serving: Arc<Serving>) {
+    let mut failures = 0;
+    while !shared.is_stopping() {
+        match shared.ports.store.endpoint(&serving.endpoint.name).await {
+            Ok(row) => {
+                failures = 0;
+                let now = admit(&row);
+                let before = serving.admission.send_replace(now);
+                if now == Admission::Return && before != Admission::Return {
+                    let endpoint = &row.name;
+                    tracing::warn!(%endpoint, epoch = row.epoch, "halted: nothing is decided");
+                    shared.tokens.halt(endpoint);
+                    give_back(&shared, &serving).await;
+                } else if now == Admission::Go && before != Admission::Go {
+                    tracing::info!(endpoint = %row.name, epoch = row.epoch, "open");
+                    shared.due.notify_one();
+                    shared.calls.notify_one();
+                }
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::warn!("cannot read endpoint {}: {error}", serving.endpoint.name);
+                shared.back_off(failures).await;
+            }
+        }
+        tokio::select! {
+            biased;
+            () = shared.tokens.process().cancelled() => {}
+            () = serving.changed.notified() => {}
+            () = shared.ports.clock.sleep(shared.settings.endpoint_poll) => {}
+        }
+    }
+}
+
+async fn give_back(shared: &Shared, serving: &Serving) {
+    let node = shared.node.id();
+    if let Err(error) = shared.ports.store.give_back(node, &serving.endpoint.name).await {
+        tracing::warn!("claims of {} stay until the lease ends: {error}", serving.endpoint.name);
+    }
+}

@@ -1,0 +1,341 @@
+//! What a batch has gathered so far: live instances, one slice each, and who waits behind whom.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use knarr_model::commit::{Again, JournalRow, Key, KeyRow, Origin, Outcome};
+use knarr_model::instance::Book;
+use knarr_model::ports::store::Loaded;
+use knarr_model::work::{Parked, ParkedReason};
+use knarr_model::{Digest, Instance, InstanceId, MessageId, Name, RowId, Slice};
+use knarr_saga::definition::{Definition, Live};
+
+use super::effects::Sender;
+use crate::delivery::{Incoming, Source};
+
+/// All that deciding a batch knows.
+pub(crate) struct Situation {
+    pub(crate) endpoint: Name,
+    pub(crate) saga: std::sync::Arc<dyn Definition>,
+    pub(crate) loaded: Loaded,
+    /// Start messages of runs that failed; asked for when one does.
+    pub(crate) origins: BTreeMap<(InstanceId, u32), Option<Origin>>,
+    /// Failures that are known before deciding.
+    pub(crate) forced: BTreeMap<MessageId, Forced>,
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) sender: Sender,
+    pub(crate) mutations: crate::settings::Mutations,
+}
+
+/// A failure that no behaviour caused.
+#[derive(Clone, Debug)]
+pub(crate) enum Forced {
+    /// The store refuses what it writes.
+    Constraint(String),
+    /// Its business key is another instance's.
+    KeyConflict(String),
+    /// Its behaviour did not come back.
+    Stuck(String),
+}
+
+/// A slice on its way.
+#[derive(Default)]
+pub(crate) struct Draft {
+    pub(crate) slice: Slice,
+    /// The instance row is written.
+    pub(crate) changed: bool,
+    /// Messages produced so far in this run.
+    pub(crate) produced: i64,
+    /// The last message applied: blamed when the data cannot be written.
+    pub(crate) last_applied: Option<MessageId>,
+}
+
+/// Who waits behind whom at one instance.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Waits {
+    /// Parked rows that later messages wait behind.
+    pub(crate) blocking: u64,
+    /// The first of them.
+    first_seq: i64,
+    last_seq: i64,
+    due: Option<DateTime<Utc>>,
+    /// One of this batch has just been parked in front of the others.
+    head_failed: bool,
+}
+
+/// The fold of one batch.
+pub(crate) struct Fold<'a> {
+    pub(crate) at: &'a Situation,
+    live: BTreeMap<InstanceId, Box<dyn Live>>,
+    pub(crate) drafts: BTreeMap<Option<InstanceId>, Draft>,
+    pub(crate) seen: BTreeMap<MessageId, (Digest, Option<InstanceId>)>,
+    pub(crate) keys: BTreeMap<Key, KeyRow>,
+    waits: BTreeMap<InstanceId, Waits>,
+    /// Runs whose start message is needed to go on.
+    pub(crate) needs: Vec<(InstanceId, u32)>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl<'a> Fold<'a> {
+    pub(crate) fn new(at: &'a Situation) -> Self {
+        let waits = at
+            .loaded
+            .waiting
+            .iter()
+            .map(|(id, w)| {
+                let waits = Waits {
+                    blocking: w.rows,
+                    first_seq: w.first_seq,
+                    last_seq: w.last_seq,
+                    due: w.due_at,
+                    head_failed: false,
+                };
+                (*id, waits)
+            })
+            .collect();
+        Fold {
+            at,
+            live: BTreeMap::new(),
+            drafts: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            keys: at.loaded.keys.clone(),
+            waits,
+            needs: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The slice of `key`, made at first use.
+    pub(crate) fn draft(&mut self, key: Option<InstanceId>) -> &mut Draft {
+        let loaded = &self.at.loaded;
+        self.drafts.entry(key).or_insert_with(|| {
+            let stored = key.and_then(|id| loaded.instances.get(&id));
+            Draft {
+                slice: Slice { key, ..Slice::default() },
+                produced: stored.map_or(0, |instance| instance.book.produced),
+                ..Draft::default()
+            }
+        })
+    }
+
+    /// The instance taken up, once a batch.
+    pub(crate) fn live(&mut self, id: InstanceId) -> Result<&mut Box<dyn Live>, String> {
+        use std::collections::btree_map::Entry;
+        match self.live.entry(id) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let stored = self.at.loaded.instances.get(&id);
+                Ok(entry.insert(self.at.saga.open(id, stored)?))
+            }
+        }
+    }
+
+    /// Whether the instance has a row, or gets one from this batch.
+    pub(crate) fn exists(&self, id: InstanceId) -> bool {
+        self.at.loaded.instances.contains_key(&id)
+            || self.drafts.get(&Some(id)).is_some_and(|draft| draft.changed)
+    }
+
+    /// Puts a tombstone in the instance's place.
+    pub(crate) fn bury(&mut self, tombstone: Instance) {
+        let id = tombstone.id;
+        if let Ok(live) = self.at.saga.open(id, Some(&tombstone)) {
+            self.live.insert(id, live);
+        }
+        let draft = self.draft(Some(id));
+        draft.changed = true;
+        draft.slice.instance = Some(tombstone);
+    }
+
+    /// Whether `incoming` has to wait behind an earlier message of its instance, and until when.
+    pub(crate) fn must_wait(
+        &self,
+        incoming: &Incoming,
+        instance: InstanceId,
+    ) -> Option<Option<DateTime<Utc>>> {
+        let waits = self.waits.get(&instance)?;
+        let behind = match &incoming.source {
+            Source::Broker { .. } => waits.blocking > 0,
+            Source::Parked { seq, .. } => {
+                waits.head_failed || (waits.blocking > 0 && *seq > waits.first_seq)
+            }
+            Source::Row { .. } => false,
+        };
+        behind.then_some(waits.due)
+    }
+
+    /// Notes that a parked row is parked no more.
+    fn unpark(&mut self, instance: InstanceId, reason: ParkedReason) {
+        if let Some(waits) = self.waits.get_mut(&instance)
+            && reason.blocks()
+        {
+            waits.blocking = waits.blocking.saturating_sub(1);
+            // The rows of an instance are handed out together in order, so the next one that
+            // comes is the next head, whatever its number.
+            waits.first_seq = i64::MAX;
+            if waits.blocking == 0 {
+                self.waits.remove(&instance);
+            }
+        }
+    }
+
+    /// Ends a message: its journal row, and the row it was claimed as.
+    pub(crate) fn finish(
+        &mut self,
+        incoming: &Incoming,
+        key: Option<InstanceId>,
+        journal: Option<JournalRow>,
+    ) {
+        let row = incoming.row();
+        let draft = self.draft(key);
+        draft.slice.journal.extend(journal);
+        draft.slice.taken.extend(row);
+        if let (Source::Parked { reason, .. }, Some(id)) = (&incoming.source, key) {
+            self.unpark(id, *reason);
+        }
+    }
+
+    /// The journal row of a message that ends without having been applied.
+    pub(crate) fn journal(
+        &self,
+        incoming: &Incoming,
+        event: &str,
+        instance: Option<InstanceId>,
+        state: Option<&str>,
+        outcome: Outcome,
+    ) -> JournalRow {
+        JournalRow {
+            message_id: incoming.id,
+            digest: incoming.digest,
+            instance,
+            run: instance.and_then(|id| self.run_of(id)),
+            seq: None,
+            event: event.to_owned(),
+            from_state: state.map(str::to_owned),
+            to_state: state.map(str::to_owned),
+            outcome,
+            at: self.at.now,
+        }
+    }
+
+    fn run_of(&self, id: InstanceId) -> Option<u32> {
+        let saved = self.live.get(&id).and_then(|live| live.save().ok().flatten());
+        saved.map(|instance| instance.run)
+    }
+
+    /// Parks a message, or puts a claimed row back to wait again.
+    pub(crate) fn park(
+        &mut self,
+        incoming: &Incoming,
+        instance: Option<InstanceId>,
+        reason: ParkedReason,
+        due_at: Option<DateTime<Utc>>,
+        attempt: u32,
+        error: Option<String>,
+    ) {
+        if let Some(id) = instance {
+            if self.exists(id) && reason != ParkedReason::Missing {
+                // A stale copy of the instance must not decide as if nothing waited.
+                self.draft(instance).changed = true;
+            }
+            let waits = self.waits.entry(id).or_default();
+            if reason.blocks() {
+                if reason != ParkedReason::Held {
+                    waits.head_failed = true;
+                    waits.due = due_at;
+                }
+                if matches!(incoming.source, Source::Broker { .. }) {
+                    waits.blocking += 1;
+                }
+            }
+        }
+        if let Some((kind, row)) = incoming.row() {
+            let reason = matches!(incoming.source, Source::Parked { .. }).then_some(reason);
+            let again = Again { kind, row, due_at, attempt, error, reason };
+            self.draft(instance).slice.again.push(again);
+        } else if let Some(envelope) = incoming.envelope().cloned() {
+            let seq = instance.map_or(0, |id| {
+                let waits = self.waits.entry(id).or_default();
+                waits.last_seq += 1;
+                waits.last_seq
+            });
+            let saga = self.at.saga.name().clone();
+            let parked = Parked {
+                id: parked_row(&saga, incoming.id),
+                endpoint: self.at.endpoint.clone(),
+                saga,
+                message_id: incoming.id,
+                digest: incoming.digest,
+                instance,
+                seq,
+                reason,
+                attempt,
+                due_at,
+                error,
+                envelope,
+            };
+            self.draft(instance).slice.parked.push(parked);
+        }
+    }
+
+    /// The instance changed its state or ended: what it deferred is decided again. The store wakes
+    /// the rows it has; those that this very commit writes are written awake.
+    pub(crate) fn wake_deferred(&mut self, instance: InstanceId) {
+        let now = self.at.now;
+        let slice = &mut self.draft(Some(instance)).slice;
+        slice.wakes_deferred = true;
+        for parked in &mut slice.parked {
+            if parked.reason == ParkedReason::Deferred {
+                parked.due_at.get_or_insert(now);
+            }
+        }
+        for again in &mut slice.again {
+            if again.reason == Some(ParkedReason::Deferred) {
+                again.due_at.get_or_insert(now);
+            }
+        }
+    }
+
+    /// The finished slices; `Err` names the message whose instance data cannot be written.
+    pub(crate) fn into_slices(mut self) -> Result<Vec<Slice>, (MessageId, String)> {
+        let mut slices = Vec::with_capacity(self.drafts.len());
+        for (key, mut draft) in std::mem::take(&mut self.drafts) {
+            if let (Some(id), true) = (key, draft.changed) {
+                let version = self.at.loaded.instances.get(&id).map_or(0, |i| i.version) + 1;
+                let saved = match draft.slice.instance.take() {
+                    Some(tombstone) => Ok(Some(tombstone)),
+                    None => self.live.get(&id).map_or(Ok(None), |live| live.save()),
+                };
+                match saved {
+                    Ok(Some(mut instance)) => {
+                        instance.version = version;
+                        instance.book.produced = draft.produced;
+                        draft.slice.instance = Some(instance);
+                    }
+                    Ok(None) => {}
+                    Err(reason) => {
+                        let blamed = draft.last_applied.unwrap_or(MessageId(id.0));
+                        return Err((blamed, reason));
+                    }
+                }
+            }
+            slices.push(draft.slice);
+        }
+        Ok(slices)
+    }
+
+    /// The saved form of a live instance.
+    pub(crate) fn saved(&self, id: InstanceId) -> Option<Instance> {
+        self.live.get(&id).and_then(|live| live.save().ok().flatten())
+    }
+}
+
+/// The parked row of a message: the same however often it is parked anew.
+fn parked_row(saga: &Name, message: MessageId) -> RowId {
+    RowId(knarr_model::ids::derived_id(&[b"parked", saga.as_bytes(), message.as_bytes()]))
+}
+
+/// The book of a run that is over.
+pub(crate) fn closed_book(book: &Book) -> Book {
+    Book { applied: book.applied, produced: book.produced, ..Book::default() }
+}

@@ -1,0 +1,121 @@
+//! One lane: takes whatever is ready, decides it in order, and never waits to fill a batch.
+
+use std::sync::Arc;
+
+use knarr_model::ports::transport::Settlement;
+use tokio::sync::mpsc;
+
+use super::batch::Batches;
+use crate::delivery::{Incoming, Source};
+use crate::shared::{LaneSeat, Serving, Shared};
+
+/// Runs a lane until the engine stops; what it holds then is given back. `alive` is dropped at the
+/// end.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    serving: Arc<Serving>,
+    mut seat: LaneSeat,
+    number: usize,
+    alive: mpsc::Sender<()>,
+) {
+    let name = format!("{}-{number}", serving.endpoint.name);
+    let mut batches = Batches::new(
+        shared.clone(),
+        serving.clone(),
+        name,
+        seat.outbox.clone(),
+        seat.finished.clone(),
+    );
+    let mut carried: Vec<Incoming> = Vec::new();
+    loop {
+        if carried.is_empty() && !wait(&shared, &mut seat, &mut carried).await {
+            break;
+        }
+        if shared.is_stopping() {
+            break;
+        }
+        let max = shared.settings.max_batch;
+        let alone = split_off_losers(&mut carried);
+        let batch = match alone {
+            Some(batch) => batch,
+            None => {
+                let mut batch = std::mem::take(&mut carried);
+                fill(&mut seat, &mut batch, max);
+                batch
+            }
+        };
+        let mut lost = batches.run(batch).await;
+        lost.append(&mut carried);
+        carried = lost;
+    }
+    give_back(&shared, seat, carried).await;
+    drop(alive);
+}
+
+/// Waits for the first delivery of a batch. `false` at a stop.
+async fn wait(shared: &Shared, seat: &mut LaneSeat, batch: &mut Vec<Incoming>) -> bool {
+    tokio::select! {
+        biased;
+        () = shared.tokens.process().cancelled() => false,
+        incoming = seat.internal.recv() => take(incoming, batch),
+        incoming = seat.broker.recv() => take(incoming, batch),
+    }
+}
+
+fn take(incoming: Option<Incoming>, batch: &mut Vec<Incoming>) -> bool {
+    let came = incoming.is_some();
+    batch.extend(incoming);
+    came
+}
+
+/// Takes what is ready: internal deliveries up to half of a batch, then the broker's.
+fn fill(seat: &mut LaneSeat, batch: &mut Vec<Incoming>, max: usize) {
+    while batch.len() < max / 2
+        && let Ok(incoming) = seat.internal.try_recv()
+    {
+        batch.push(incoming);
+    }
+    while batch.len() < max
+        && let Ok(incoming) = seat.broker.try_recv()
+    {
+        batch.push(incoming);
+    }
+}
+
+/// An instance that missed three times goes alone, so that progress is at least one a round.
+fn split_off_losers(carried: &mut Vec<Incoming>) -> Option<Vec<Incoming>> {
+    let first = carried.first().filter(|first| first.lost >= 3)?;
+    let instance = first.instance();
+    let (alone, rest): (Vec<_>, Vec<_>) = std::mem::take(carried)
+        .into_iter()
+        .partition(|incoming| incoming.instance() == instance);
+    *carried = rest;
+    Some(alone)
+}
+
+async fn give_back(shared: &Shared, mut seat: LaneSeat, mut held: Vec<Incoming>) {
+    seat.internal.close();
+    seat.broker.close();
+    while let Ok(incoming) = seat.internal.try_recv() {
+        held.push(incoming);
+    }
+    while let Ok(incoming) = seat.broker.try_recv() {
+        held.push(incoming);
+    }
+    return_all(shared, held).await;
+}
+
+/// Gives deliveries back: the broker's to their queue, rows to whoever claims them next.
+pub(super) async fn return_all(shared: &Shared, held: Vec<Incoming>) {
+    let rows: Vec<_> =
+        held.iter().filter_map(|incoming| incoming.row().map(|(_, row)| row)).collect();
+    if !rows.is_empty() {
+        shared.node.let_go(rows);
+        shared.reclaim();
+    }
+    for incoming in held {
+        if let Source::Broker { receipt, settler, .. } = &incoming.source {
+            settler.settle(&[(*receipt, Settlement::Return)]).await;
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! Decides one message after another, purely, and folds what each asks for into slices.
+
+use knarr_guard::{Verdict as Judgement, judge};
+use knarr_model::commit::{JournalRow, KeyRow, KeyWrite, Origin, Outcome};
+use knarr_model::instance::{FINAL, INITIAL, PURGED};
+use knarr_model::work::{CallEnd, ParkedReason};
+use knarr_model::{Class, Instance, InstanceId, MessageId, Slice, digest};
+use knarr_saga::definition::{BadMessage, Cause, Correlated, Decision, Event, Target, Verdict};
+
+use super::effects;
+use super::fold::{Fold, Forced, Situation, closed_book};
+use super::settle;
+use crate::delivery::{Body, Incoming, Source, keyed_instance};
+
+/// How often and how far apart a message with an unknown business key is tried (behaviours 19).
+const MISSING_DELAY: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long a row of a newer definition waits before it is offered again.
+const NEWER_DEFINITION_DELAY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What a batch comes to.
+pub(crate) struct Decided {
+    pub(crate) slices: Vec<Slice>,
+    /// Per message, in order, whose slice it is part of.
+    pub(crate) fates: Vec<Fate>,
+    /// Start messages that must be read before this can be committed.
+    pub(crate) needs: Vec<(InstanceId, u32)>,
+    /// Keys that messages of this batch named, and whom they are for.
+    pub(crate) resolved: Vec<(knarr_model::commit::Key, InstanceId)>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Where one message ended up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fate {
+    /// The slice it is part of; it is lost or kept with it.
+    pub(crate) key: Option<InstanceId>,
+    pub(crate) kind: FateKind,
+}
+
+/// What became of one message, for the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FateKind {
+    Applied,
+    Duplicate,
+    PassedOver,
+    Parked,
+    Quarantined,
+}
+
+/// Decides a batch. `step` hears the number of each message before it is decided.
+///
+/// # Errors
+/// The message whose instance cannot be written, and why.
+pub(crate) fn decide_batch(
+    at: &Situation,
+    batch: &[Incoming],
+    mut step: impl FnMut(usize),
+) -> Result<Decided, (MessageId, String)> {
+    let mut fold = Fold::new(at);
+    let mut fates = Vec::with_capacity(batch.len());
+    for (n, incoming) in batch.iter().enumerate() {
+        step(n);
+        fates.push(decide_one(&mut fold, incoming));
+    }
+    step(batch.len());
+    let needs = std::mem::take(&mut fold.needs);
+    let warnings = std::mem::take(&mut fold.warnings);
+    let resolved = fold.keys.iter().map(|(key, row)| (key.clone(), row.instance)).collect();
+    Ok(Decided { slices: fold.into_slices()?, fates, needs, resolved, warnings })
+}
+
+fn decide_one(fold: &mut Fold<'_>, incoming: &Incoming) -> Fate {
+    if let Some(fate) = known_already(fold, incoming) {
+        return fate;
+    }
+    let fate = match &incoming.body {
+        Body::Bad { class, reason, .. } => {
+            settle::set_aside(fold, incoming, None, *class, vec![reason.clone()], None)
+        }
+        Body::Message { envelope, correlated } => {
+            let stale = envelope.expiration_time.is_some_and(|end| end < fold.at.now)
+                && (envelope.request_id.is_some() || incoming.row().is_some());
+            match resolve(fold, correlated) {
+                key if stale => {
+                    let row =
+                        fold.journal(incoming, &correlated.event, key, None, Outcome::Discarded);
+                    fold.finish(incoming, key, Some(row));
+                    Fate { key, kind: FateKind::PassedOver }
+                }
+                Some(instance) => decide_for(fold, incoming, instance),
+                None => {
+                    let policy = knarr_model::RetryPolicy::fixed(6, MISSING_DELAY);
+                    missing(fold, incoming, None, &correlated.event, &policy)
+                }
+            }
+        }
+        Body::Timer(timer) => decide_for(fold, incoming, timer.instance),
+        Body::Ended(ended) => decide_for(fold, incoming, ended.task.instance),
+    };
+    fold.seen.insert(incoming.id, (incoming.digest, fate.key));
+    fate
+}
+
+/// Whether the message has an outcome, waits already, or came before in this batch.
+fn known_already(fold: &mut Fold<'_>, incoming: &Incoming) -> Option<Fate> {
+    let own_row = incoming.row().map(|(_, row)| row);
+    let journaled = fold.at.loaded.journal.get(&incoming.id).map(|(digest, _)| (*digest, None));
+    let waiting = match fold.at.loaded.parked.get(&incoming.id) {
+        Some(_) if fold.at.mutations.ignore_parked => None,
+        Some((digest, row)) if Some(*row) != own_row => Some((*digest, None)),
+        _ => None,
+    };
+    let (digest, key) =
+        journaled.or(waiting).or_else(|| fold.seen.get(&incoming.id).copied())?;
+    if digest == incoming.digest {
+        fold.finish(incoming, key, None);
+        return Some(Fate { key, kind: FateKind::Duplicate });
+    }
+    let reason = format!(
+        "message id {} came before with another body (digest {digest}, now {})",
+        incoming.id, incoming.digest
+    );
+    Some(settle::conflict(fold, incoming, key, reason))
+}
+
+/// The instance that a message is for; `None` when its key is nobody's and it starts nothing.
+fn resolve(fold: &Fold<'_>, correlated: &Correlated) -> Option<InstanceId> {
+    let key = match &correlated.target {
+        Target::Id(id) => return Some(*id),
+        Target::Key(key) => key,
+    };
+    let derived = |generation| {
+        keyed_instance(fold.at.saga.name(), &key.name, &key.value, generation)
+    };
+    match fold.keys.get(key) {
+        Some(row) if !row.free => Some(row.instance),
+        Some(row) => correlated.starts.then(|| derived(row.generation + 1)),
+        None => correlated.starts.then(|| derived(1)),
+    }
+}
+
+fn decide_for(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) -> Fate {
+    let key = Some(instance);
+    if let Some(due) = fold.must_wait(incoming, instance) {
+        fold.park(incoming, key, ParkedReason::Held, due, incoming.failures(), None);
+        return Fate { key, kind: FateKind::Parked };
+    }
+    if let Some(fate) = newer_definition(fold, incoming, instance) {
+        return fate;
+    }
+    let event_name = event_name(incoming);
+    if let Some(forced) = fold.at.forced.get(&incoming.id).cloned() {
+        let (class, reason) = match forced {
+            Forced::Constraint(reason) => (Class::Constraint, reason),
+            Forced::KeyConflict(reason) => (Class::KeyConflict, reason),
+            Forced::Stuck(reason) => (Class::Stuck, reason),
+        };
+        return settle::failed(fold, incoming, instance, &event_name, class, vec![reason]);
+    }
+    let cause = Cause { id: incoming.id, at: incoming.received_at };
+    let ignore_token = fold.at.mutations.ignore_timer_token;
+    let saved = if ignore_token { fold.live(instance).ok().and_then(|l| l.save().ok().flatten()) } else { None };
+    let decision = match fold.live(instance) {
+        Ok(live) => live.decide(&cause, &event(incoming, saved.as_ref())),
+        Err(reason) => {
+            let errors = vec![format!("instance {instance} cannot be read: {reason}")];
+            return settle::failed(
+                fold, incoming, instance, &event_name, Class::Exhausted, errors,
+            );
+        }
+    };
+    fold.warnings.extend(decision.warnings.iter().cloned());
+    conclude(fold, incoming, instance, decision)
+}
+
+/// A newer definition wrote the instance: the message waits for a node that knows it.
+fn newer_definition(
+    fold: &mut Fold<'_>,
+    incoming: &Incoming,
+    instance: InstanceId,
+) -> Option<Fate> {
+    let stored = fold.at.loaded.instances.get(&instance)?;
+    let (theirs, ours) = (stored.definition_version, fold.at.saga.version());
+    if theirs <= ours {
+        return None;
+    }
+    let error = format!("needs definition version {theirs}, this node has {ours}");
+    let due = fold.at.now + NEWER_DEFINITION_DELAY;
+    let reason = ParkedReason::Retry;
+    let attempt = incoming.failures();
+    fold.park(incoming, Some(instance), reason, Some(due), attempt, Some(error));
+    // The row belongs to the newer definition: this one leaves it as it is.
+    fold.draft(Some(instance)).changed = false;
+    Some(Fate { key: Some(instance), kind: FateKind::Parked })
+}
+
+fn event<'a>(incoming: &'a Incoming, break_token: Option<&Instance>) -> Event<'a> {
+    match &incoming.body {
+        Body::Message { envelope, .. } => Event::Message(envelope),
+        Body::Bad { .. } => unreachable!("a bad message is set aside before it is decided"),
+        Body::Timer(timer) => {
+            let live = break_token.and_then(|i| i.book.timers.get(&timer.name));
+            let token = live.map_or(timer.id, |open| open.token);
+            Event::Timer { name: &timer.name, token, run: timer.run }
+        }
+        Body::Ended(ended) => {
+            let (call, token, run) = (ended.task.call.as_str(), ended.task.id, ended.task.run);
+            match &ended.end {
+                CallEnd::Done(output) => Event::Done { call, token, run, output },
+                CallEnd::Failed(failure) => Event::Failed { call, token, run, failure },
+            }
+        }
+    }
+}
+
+pub(crate) fn event_name(incoming: &Incoming) -> String {
+    match &incoming.body {
+        Body::Message { correlated, .. } => correlated.event.clone(),
+        Body::Bad { envelope, .. } => envelope
+            .as_ref()
+            .and_then(|envelope| envelope.message_types.first().cloned())
+            .unwrap_or_else(|| "unreadable".to_owned()),
+        Body::Timer(timer) => format!("timer {}", timer.name),
+        Body::Ended(ended) => match &ended.end {
+            CallEnd::Done(_) => format!("done {}", ended.task.call),
+            CallEnd::Failed(_) => format!("failed {}", ended.task.call),
+        },
+    }
+}
+
+fn conclude(
+    fold: &mut Fold<'_>,
+    incoming: &Incoming,
+    instance: InstanceId,
+    decision: Decision,
+) -> Fate {
+    let key = Some(instance);
+    let pass = |fold: &mut Fold<'_>, outcome| {
+        let row = fold.journal(incoming, &decision.event, key, Some(&decision.from), outcome);
+        fold.finish(incoming, key, Some(row));
+        Fate { key, kind: FateKind::PassedOver }
+    };
+    match &decision.verdict {
+        Verdict::Applied => {
+            apply(fold, incoming, instance, decision);
+            Fate { key, kind: FateKind::Applied }
+        }
+        Verdict::Ignored => {
+            // The token of an ignored call's or timer's end has left the book.
+            let changed = fold.live(instance).is_ok_and(|live| live.is_changed());
+            fold.draft(key).changed |= changed;
+            pass(fold, Outcome::Ignored)
+        }
+        Verdict::Absorbed => pass(fold, Outcome::Absorbed),
+        Verdict::Missing(policy) => {
+            let policy = policy.clone();
+            missing(fold, incoming, key, &decision.event, &policy)
+        }
+        Verdict::Deferred => {
+            if let Ok(live) = fold.live(instance) {
+                live.note_deferred(&decision.event);
+            }
+            fold.park(incoming, key, ParkedReason::Deferred, None, incoming.failures(), None);
+            Fate { key, kind: FateKind::Parked }
+        }
+        Verdict::Unhandled => {
+            let reason = format!(
+                "no row of saga `{}` takes {} in state {}",
+                fold.at.saga.name(),
+                decision.event,
+                decision.from
+            );
+            if fold.exists(instance) {
+                fold.draft(key).changed = true;
+            }
+            let state = Some(decision.from.as_str());
+            settle::set_aside(fold, incoming, key, Class::Unhandled, vec![reason], state)
+        }
+        Verdict::Bad(bad) => {
+            let class = match bad {
+                BadMessage::UnknownType(_) => Class::UnknownType,
+                _ => Class::BadMessage,
+            };
+            let reasons = vec![bad.to_string()];
+            settle::set_aside(fold, incoming, key, class, reasons, Some(&decision.from))
+        }
+        Verdict::Broken(errors) => {
+            let class = Class::Exhausted;
+            settle::failed(fold, incoming, instance, &decision.event, class, errors.clone())
+        }
+        Verdict::RunFailed { class, errors } => {
+            settle::fail_run(fold, incoming, instance, &decision.event, *class, errors.clone())
+        }
+    }
+}
+
+/// Folds an applied decision: journal, effects, and what begins or ends with it.
+fn apply(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId, decision: Decision) {
+    let key = Some(instance);
+    let Some(saved) = fold.saved(instance) else { return };
+    let begins = decision.from == INITIAL;
+    let ends = decision.to == FINAL && decision.from != FINAL;
+    let journal = JournalRow {
+        message_id: incoming.id,
+        digest: incoming.digest,
+        instance: key,
+        run: Some(saved.run),
+        seq: Some(saved.book.applied),
+        event: decision.event.clone(),
+        from_state: Some(decision.from.clone()),
+        to_state: Some(decision.to.clone()),
+        outcome: Outcome::Applied,
+        at: fold.at.now,
+    };
+    fold.finish(incoming, key, Some(journal));
+    if begins {
+        begin(fold, incoming, &saved);
+    }
+    if ends {
+        free_keys(fold, incoming, &saved);
+    }
+    let moved = decision.from != decision.to;
+    let draft = fold.draft(key);
+    draft.changed = true;
+    draft.last_applied = Some(incoming.id);
+    if ends {
+        draft.slice.forget_origin = Some(saved.run);
+    }
+    if moved {
+        fold.wake_deferred(instance);
+    }
+    effects::fold(fold, incoming, &saved, decision.effects);
+}
+
+/// A run begins: its start message is kept, its business key is taken.
+fn begin(fold: &mut Fold<'_>, incoming: &Incoming, saved: &Instance) {
+    let Body::Message { envelope, correlated } = &incoming.body else { return };
+    let saga = fold.at.saga.name().clone();
+    let fingerprint = digest::fingerprint(&saga, &correlated.urn, &envelope.message);
+    let origin = Origin {
+        run: saved.run,
+        message_id: incoming.id,
+        fingerprint,
+        envelope: envelope.clone(),
+    };
+    fold.draft(Some(saved.id)).slice.origin = Some(origin);
+    if let Target::Key(key) = &correlated.target {
+        let generation = match fold.keys.get(key) {
+            Some(row) => row.generation + 1,
+            None => 1,
+        };
+        let taken = KeyRow { instance: saved.id, generation, free: false };
+        fold.keys.insert(key.clone(), taken);
+        let write = KeyWrite {
+            key: key.clone(),
+            generation,
+            free: false,
+            by: incoming.id,
+            by_start: true,
+        };
+        fold.draft(Some(saved.id)).slice.keys.push(write);
+    }
+}
+
+/// A run ends: keys that may be used again are freed.
+fn free_keys(fold: &mut Fold<'_>, incoming: &Incoming, saved: &Instance) {
+    for (name, value) in &saved.book.keys {
+        let key = knarr_model::commit::Key { name: name.clone(), value: value.clone() };
+        if !fold.at.saga.key_is_reusable(name) {
+            continue;
+        }
+        let Some(row) = fold.keys.get_mut(&key) else { continue };
+        row.free = true;
+        let generation = row.generation;
+        let write = KeyWrite { key, generation, free: true, by: incoming.id, by_start: false };
+        let slice = &mut fold.draft(Some(saved.id)).slice;
+        slice.keys.retain(|earlier| earlier.key != write.key);
+        slice.keys.push(write);
+    }
+}
+
+/// The instance does not exist: the message waits for it, then is set aside.
+fn missing(
+    fold: &mut Fold<'_>,
+    incoming: &Incoming,
+    instance: Option<InstanceId>,
+    event: &str,
+    policy: &knarr_model::RetryPolicy,
+) -> Fate {
+    let attempt = incoming.misses() + 1;
+    let spread = settle::spread(incoming.id);
+    let reason = match instance {
+        Some(id) => format!("{event} is for instance {id}, which does not exist"),
+        None => format!("{event} names a business key that no instance has"),
+    };
+    match judge(policy, attempt, Class::Missing, spread) {
+        Judgement::Again(delay) => {
+            let due = Some(fold.at.now + delay);
+            let why = Some(reason);
+            fold.park(incoming, instance, ParkedReason::Missing, due, attempt, why);
+            Fate { key: instance, kind: FateKind::Parked }
+        }
+        Judgement::SetAside(class) => {
+            settle::set_aside(fold, incoming, instance, class, vec![reason], None)
+        }
+    }
+}
+
+/// The tombstone of a failed run: the same row, emptied (guard.md, "Purge, exactly").
+pub(crate) fn tombstone(saved: &Instance) -> Instance {
+    Instance {
+        state: PURGED.to_owned(),
+        data: empty_data(),
+        book: closed_book(&saved.book),
+        ..saved.clone()
+    }
+}
+
+fn empty_data() -> std::sync::Arc<serde_json::value::RawValue> {
+    std::sync::Arc::from(serde_json::value::RawValue::NULL.to_owned())
+}
+
+/// Whether a message was claimed from the store.
+pub(crate) fn is_internal(incoming: &Incoming) -> bool {
+    matches!(incoming.source, Source::Row { .. })
+}

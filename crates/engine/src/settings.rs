@@ -1,0 +1,111 @@
+//! Every bound and wait of the engine, in one place.
+
+use std::time::Duration;
+
+/// How the engine works. Every channel, batch, retry and wait has its bound here.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Lanes per endpoint; an instance always travels on the same one.
+    pub lanes: usize,
+    /// Messages decided and committed together at most.
+    pub max_batch: usize,
+    /// How long one message may be decided before its thread is given up.
+    pub decide_deadline: Duration,
+    /// Given-up threads after which the process asks to be restarted.
+    pub max_abandoned_threads: usize,
+    /// How long a node's lease runs.
+    pub lease: Duration,
+    /// How often the lease is renewed.
+    pub renew_every: Duration,
+    /// Without a renewal for so long this node stops publishing.
+    pub lease_margin: Duration,
+    /// The longest wait between two looks for due rows.
+    pub poll: Duration,
+    /// Rows claimed at once.
+    pub claim_limit: usize,
+    /// Calls running at once on this node.
+    pub max_calls: usize,
+    /// Confirmed chunks are deleted with the lane's next commit, or after so long.
+    pub finish_chunks_after: Duration,
+    /// How often the endpoint's row is read, so that a halt elsewhere is noticed.
+    pub endpoint_poll: Duration,
+    /// The longest pause between two tries at a store or broker that is away.
+    pub longest_backoff: Duration,
+    /// How long a stop waits for what is in flight.
+    pub drain: Duration,
+    /// How long journal rows of ended instances are kept.
+    pub journal_retention: Duration,
+    /// Messages in this node's outbox above which it stops consuming and claiming.
+    pub outbox_cap: usize,
+    /// Rules switched off, in test builds only.
+    #[cfg(feature = "mutations")]
+    pub mutations: Mutations,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            lanes: 8,
+            max_batch: 256,
+            decide_deadline: Duration::from_secs(5),
+            max_abandoned_threads: 4,
+            lease: Duration::from_secs(10),
+            renew_every: Duration::from_secs(3),
+            lease_margin: Duration::from_secs(7),
+            poll: Duration::from_secs(1),
+            claim_limit: 256,
+            max_calls: 256,
+            finish_chunks_after: Duration::from_millis(250),
+            endpoint_poll: Duration::from_secs(1),
+            longest_backoff: Duration::from_secs(2),
+            drain: Duration::from_secs(8),
+            journal_retention: Duration::from_secs(30 * 24 * 3600),
+            outbox_cap: 100_000,
+            #[cfg(feature = "mutations")]
+            mutations: Mutations::default(),
+        }
+    }
+}
+
+/// Rules that can be broken on purpose. Each must be noticed by the simulator's history checker.
+#[cfg(feature = "mutations")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mutations {
+    /// Deliveries are acked before their commit.
+    pub ack_before_commit: bool,
+    /// A timer that was cancelled or replaced fires all the same.
+    pub ignore_timer_token: bool,
+    /// A copy of a parked message is taken for a new message.
+    pub ignore_parked: bool,
+    /// Outbox rows are deleted before their messages are confirmed.
+    pub finish_before_confirm: bool,
+}
+
+#[cfg(feature = "mutations")]
+impl Settings {
+    pub(crate) fn mutations(&self) -> Mutations {
+        self.mutations
+    }
+}
+
+/// What [`Mutations`] is in a build that cannot break rules: all of them hold, at no cost.
+#[cfg(not(feature = "mutations"))]
+#[derive(Clone, Copy)]
+pub(crate) struct Mutations {
+    pub(crate) ack_before_commit: bool,
+    pub(crate) ignore_timer_token: bool,
+    pub(crate) ignore_parked: bool,
+    pub(crate) finish_before_confirm: bool,
+}
+
+#[cfg(not(feature = "mutations"))]
+impl Settings {
+    pub(crate) fn mutations(&self) -> Mutations {
+        Mutations {
+            ack_before_commit: false,
+            ignore_timer_token: false,
+            ignore_parked: false,
+            finish_before_confirm: false,
+        }
+    }
+}

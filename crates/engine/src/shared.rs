@@ -1,0 +1,206 @@
+//! What every part of a running engine can reach: the ports, the settings, and the served endpoints.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use knarr_guard::Tokens;
+use knarr_model::commit::Key;
+use knarr_model::format::masstransit::Host;
+use knarr_model::ports::{Clock, Spawn, Store, Transport};
+use knarr_model::topology::ReceiveEndpoint;
+use knarr_model::work::Chunk;
+use knarr_model::{InstanceId, Name, NodeId, RetryPolicy, RowId};
+use knarr_saga::definition::Definition;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::delivery::Incoming;
+use crate::node::Node;
+use crate::settings::Settings;
+use crate::telemetry::Counters;
+
+/// How long after a call to the store was given up it may still be carried out.
+pub(crate) const DOUBT: Duration = Duration::from_secs(60);
+
+/// The four doors.
+#[derive(Clone)]
+pub struct Ports {
+    /// The broker.
+    pub transport: Arc<dyn Transport>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Time, randomness, ids.
+    pub clock: Arc<dyn Clock>,
+    /// Concurrent work.
+    pub spawn: Arc<dyn Spawn>,
+}
+
+/// A running engine, as its parts see it.
+pub(crate) struct Shared {
+    pub(crate) ports: Ports,
+    pub(crate) settings: Settings,
+    pub(crate) tokens: Tokens,
+    pub(crate) node: Node,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) host: Host,
+    pub(crate) endpoints: BTreeMap<Name, Arc<Serving>>,
+    /// Rows may be due: look now.
+    pub(crate) due: Notify,
+    /// Calls may be waiting: look now.
+    pub(crate) calls: Notify,
+    /// Outbox rows that this node has in hand, from before their commit until they are deleted.
+    in_hand: Mutex<BTreeSet<RowId>>,
+    /// Messages of this node not yet confirmed.
+    pub(crate) unpublished: AtomicUsize,
+    /// Commits whose outcome was not known: the outbox must be read once more.
+    pub(crate) doubts: AtomicU64,
+    /// Monotonic milliseconds until which own rows that are not held come again: claimed rows were
+    /// let go of, or a claim's answer was lost and it may still be carried out.
+    reclaim_until: AtomicU64,
+    /// The process should be restarted: too many given-up threads.
+    pub(crate) exhausted: AtomicBool,
+}
+
+/// One endpoint that this engine serves.
+pub(crate) struct Serving {
+    pub(crate) endpoint: ReceiveEndpoint,
+    pub(crate) saga: Arc<dyn Definition>,
+    pub(crate) lanes: Vec<LaneDoor>,
+    /// Whether messages may be taken and decided.
+    pub(crate) admission: watch::Sender<knarr_guard::Admission>,
+    /// The endpoint's row may have changed: read it now.
+    pub(crate) changed: Notify,
+    /// Whose keys are whose, as far as this node has seen.
+    pub(crate) known_keys: Mutex<BTreeMap<Key, InstanceId>>,
+    /// Whether a consumer is really consuming now.
+    pub(crate) consuming: AtomicBool,
+}
+
+/// The two ways onto a lane.
+pub(crate) struct LaneDoor {
+    pub(crate) broker: mpsc::Sender<Incoming>,
+    pub(crate) internal: mpsc::Sender<Incoming>,
+}
+
+/// The other ends, held by the lane.
+pub(crate) struct LaneSeat {
+    pub(crate) broker: mpsc::Receiver<Incoming>,
+    pub(crate) internal: mpsc::Receiver<Incoming>,
+    /// Committed chunks go this way.
+    pub(crate) outbox: mpsc::Sender<Handed>,
+    pub(crate) finished: Arc<Finished>,
+}
+
+/// A committed chunk on its way to the wire.
+pub(crate) struct Handed {
+    pub(crate) chunk: Chunk,
+    pub(crate) node: NodeId,
+}
+
+/// Chunks whose messages are all confirmed, to be deleted with the lane's next commit.
+#[derive(Default)]
+pub(crate) struct Finished(Mutex<Vec<RowId>>);
+
+impl Finished {
+    pub(crate) fn add(&self, chunk: RowId) {
+        self.0.lock().push(chunk);
+    }
+
+    pub(crate) fn put_back(&self, chunks: Vec<RowId>) {
+        self.0.lock().extend(chunks);
+    }
+
+    pub(crate) fn take(&self) -> Vec<RowId> {
+        std::mem::take(&mut *self.0.lock())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        ports: Ports,
+        settings: Settings,
+        tokens: Tokens,
+        host: Host,
+        endpoints: BTreeMap<Name, Arc<Serving>>,
+    ) -> Self {
+        let node = Node::new(NodeId(ports.clock.new_id()));
+        Shared {
+            ports,
+            settings,
+            tokens,
+            node,
+            counters: Arc::default(),
+            host,
+            endpoints,
+            due: Notify::new(),
+            calls: Notify::new(),
+            in_hand: Mutex::default(),
+            unpublished: AtomicUsize::new(0),
+            doubts: AtomicU64::new(0),
+            reclaim_until: AtomicU64::new(0),
+            exhausted: AtomicBool::new(false),
+        }
+    }
+
+    /// Rows claimed by this node are to be offered again unless it holds them.
+    pub(crate) fn reclaim(&self) {
+        let until = self.ports.clock.monotonic() + DOUBT;
+        self.reclaim_until.fetch_max(until.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// What a claim says about this node's own rows.
+    pub(crate) fn reclaim_except(&self) -> Option<Vec<RowId>> {
+        let now = self.ports.clock.monotonic().as_millis() as u64;
+        (now < self.reclaim_until.load(Ordering::Relaxed)).then(|| self.node.held())
+    }
+
+    /// Notes outbox rows before they are committed or once they are taken over.
+    pub(crate) fn hold_chunks(&self, chunks: impl IntoIterator<Item = RowId>) {
+        self.in_hand.lock().extend(chunks);
+    }
+
+    /// Forgets outbox rows that are deleted, were never written, or whose commit is in doubt.
+    pub(crate) fn let_go_chunks(&self, chunks: &[RowId]) {
+        let mut in_hand = self.in_hand.lock();
+        for chunk in chunks {
+            in_hand.remove(chunk);
+        }
+    }
+
+    /// The outbox rows in hand.
+    pub(crate) fn chunks_in_hand(&self) -> Vec<RowId> {
+        self.in_hand.lock().iter().copied().collect()
+    }
+
+    /// Waits after failure number `failures` of something outside; returns at once at a stop.
+    pub(crate) async fn back_off(&self, failures: u32) {
+        let longest = self.settings.longest_backoff;
+        let policy = RetryPolicy::doubling(u32::MAX, Duration::from_millis(50), longest);
+        let delay = policy.backoff(failures, self.ports.clock.random(1000));
+        self.pause(delay).await;
+    }
+
+    /// Waits; returns at once at a stop.
+    pub(crate) async fn pause(&self, delay: Duration) {
+        tokio::select! {
+            biased;
+            () = self.tokens.process().cancelled() => {}
+            () = self.ports.clock.sleep(delay) => {}
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.tokens.process().is_cancelled()
+    }
+
+    /// Whether the outbox is so full that nothing more should be taken in.
+    pub(crate) fn is_full(&self) -> bool {
+        self.unpublished.load(Ordering::Relaxed) >= self.settings.outbox_cap
+    }
+}

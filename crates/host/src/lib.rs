@@ -1,0 +1,1 @@
+//! The saga orchestrator: what library users depend on.

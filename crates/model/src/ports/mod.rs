@@ -1,0 +1,17 @@
+//! The doors of the engine: one trait a file, each with its contract in its doc.
+
+pub mod activity;
+pub mod clock;
+pub mod permit;
+pub mod records;
+pub mod spawn;
+pub mod store;
+pub mod transport;
+
+pub use activity::{Activity, Attempt};
+pub use clock::Clock;
+pub use permit::{Permits, Quota};
+pub use records::Records;
+pub use spawn::Spawn;
+pub use store::{Store, StoreError};
+pub use transport::{Consumer, Delivery, Publisher, Transport, TransportError};

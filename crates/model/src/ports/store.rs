@@ -1,0 +1,241 @@
+//! The door to the store: one read, one commit, and rows that wait.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::commit::{Commit, CommitOutcome, Key, KeyRow, Origin, Outcome};
+use crate::digest::Digest;
+use crate::ids::{InstanceId, MessageId, Name, NodeId, RowId};
+use crate::instance::Instance;
+use crate::ports::permit::Permits;
+use crate::quarantine::Quarantined;
+use crate::work::{ActivityTask, AttemptRecord, Chunk, Claim, EndedCall, Outgoing, Parked, Timer};
+
+/// What went wrong in a store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Away, overloaded, deadlocked, timed out: nobody's fault, try again.
+    #[error("store: {0}")]
+    Transient(String),
+    /// The data of a message cannot be stored (SQLSTATE 22, 23).
+    #[error("store refused the data: {0}")]
+    Data(String),
+    /// Something that trying again will not mend, such as a newer schema.
+    #[error("store: {0}")]
+    Fatal(String),
+}
+
+impl StoreError {
+    /// Whether trying again may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, StoreError::Transient(_))
+    }
+
+    /// Whether some message's data are at fault (behaviours 12).
+    pub fn is_data(&self) -> bool {
+        matches!(self, StoreError::Data(_))
+    }
+}
+
+/// Where an endpoint stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndpointState {
+    /// Messages flow.
+    Open,
+    /// Stopped by a failure or a person; nothing is decided.
+    Halted,
+    /// One node tries a few messages.
+    Probing,
+    /// Intake stops without an incident; internal deliveries go on.
+    Paused,
+}
+
+impl EndpointState {
+    /// The state as it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EndpointState::Open => "open",
+            EndpointState::Halted => "halted",
+            EndpointState::Probing => "probing",
+            EndpointState::Paused => "paused",
+        }
+    }
+
+    /// Reads the stored word.
+    pub fn parse(text: &str) -> Option<EndpointState> {
+        [EndpointState::Open, EndpointState::Halted, EndpointState::Probing, EndpointState::Paused]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+    }
+}
+
+/// The endpoint's row: the truth about halts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointRow {
+    /// Its name.
+    pub name: Name,
+    /// Where it stands.
+    pub state: EndpointState,
+    /// Rises with every halt; nothing commits at an old one.
+    pub epoch: i64,
+    /// Rises with every change of the block set.
+    pub guard_version: i64,
+}
+
+/// What a batch needs to know.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// The endpoint.
+    pub endpoint: Name,
+    /// The saga.
+    pub saga: Name,
+    /// Instances by id.
+    pub instances: Vec<InstanceId>,
+    /// Instances by business key.
+    pub keys: Vec<Key>,
+    /// Journal ids of the batch's messages.
+    pub messages: Vec<MessageId>,
+}
+
+/// What the store knew at one moment; no lock is held.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The endpoint's row.
+    pub endpoint: EndpointRow,
+    /// Instances found, those found by key included.
+    pub instances: BTreeMap<InstanceId, Instance>,
+    /// Keys found.
+    pub keys: BTreeMap<Key, KeyRow>,
+    /// Messages that have a journal row.
+    pub journal: BTreeMap<MessageId, (Digest, Outcome)>,
+    /// Messages that are parked.
+    pub parked: BTreeMap<MessageId, (Digest, RowId)>,
+    /// Per asked instance, the parked messages that others wait behind.
+    pub waiting: BTreeMap<InstanceId, Waiting>,
+}
+
+/// Parked messages of one instance behind which later ones wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many.
+    pub rows: u64,
+    /// The lowest `seq` of them.
+    pub first_seq: i64,
+    /// The highest `seq` of all parked rows of the instance.
+    pub last_seq: i64,
+    /// When the first is due.
+    pub due_at: Option<DateTime<Utc>>,
+}
+
+/// A store. Everything it answered `Ok` to is durable, whatever dies next.
+#[async_trait]
+pub trait Store: Permits {
+    /// Makes the endpoint's row if there is none, and returns it.
+    async fn endpoint(&self, name: &Name) -> Result<EndpointRow, StoreError>;
+
+    /// One read: no transaction, no locks.
+    async fn load(&self, load: Load) -> Result<Loaded, StoreError>;
+
+    /// One short transaction: fence, epoch, instances by version, everything else (engine.md, "The road").
+    ///
+    /// # Errors
+    /// After an error it is not known whether the commit took place, unless it `is_data`.
+    async fn commit(&self, commit: Commit) -> Result<CommitOutcome, StoreError>;
+
+    /// The start message of a live run: what is set aside when the run fails.
+    async fn origin(
+        &self,
+        saga: &Name,
+        instance: InstanceId,
+        run: u32,
+    ) -> Result<Option<Origin>, StoreError>;
+
+    /// Announces a node; its lease runs `lease` from now by the store's clock.
+    async fn join(&self, node: NodeId, lease: Duration) -> Result<(), StoreError>;
+
+    /// Renews the lease if it is still in the future. `false`: it is past, the node is dead.
+    async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool, StoreError>;
+
+    /// Gives back every claim of the node and ends its lease. Attempts at calls that were running
+    /// do not count: their rows' `attempt` goes back by one.
+    async fn leave(&self, node: NodeId) -> Result<(), StoreError>;
+
+    /// Claims due timers of open endpoints: of nobody, or of nodes whose lease is past.
+    async fn claim_timers(&self, claim: &Claim) -> Result<Vec<Timer>, StoreError>;
+
+    /// Claims parked messages that are due; an instance's rows come together in `seq` order.
+    async fn claim_parked(&self, claim: &Claim) -> Result<Vec<Parked>, StoreError>;
+
+    /// Claims ended calls that no live node holds.
+    async fn claim_ended(&self, claim: &Claim) -> Result<Vec<EndedCall>, StoreError>;
+
+    /// Claims calls that are due, of the given types; each comes with `claims` raised by one
+    /// and `attempt` raised by one, but `attempt` stays as it is when the row is taken over from a
+    /// node whose lease is past: an attempt that ended with its node's lease is not counted.
+    async fn claim_calls(
+        &self,
+        claim: &Claim,
+        calls: &[String],
+    ) -> Result<Vec<ActivityTask>, StoreError>;
+
+    /// Records outcomes of attempts; one entry per record says whether it was taken (not late).
+    /// An ended call stays claimed by `node`.
+    async fn record(
+        &self,
+        node: NodeId,
+        records: &[AttemptRecord],
+    ) -> Result<Vec<bool>, StoreError>;
+
+    /// Gives back the claims of `node` on rows of `endpoint` (a halt, a stop). Attempts at calls that
+    /// were running do not count: their rows' `attempt` goes back by one.
+    async fn give_back(&self, node: NodeId, endpoint: &Name) -> Result<(), StoreError>;
+
+    /// Deletes outbox rows whose messages are all confirmed.
+    async fn finish_chunks(&self, chunks: &[RowId]) -> Result<(), StoreError>;
+
+    /// Outbox rows of the node itself that are not among `known`: after a commit whose answer was
+    /// lost. Oldest first.
+    async fn own_chunks(&self, node: NodeId, known: &[RowId]) -> Result<Vec<Chunk>, StoreError>;
+
+    /// Takes over outbox rows of nodes whose lease is past, oldest first.
+    async fn take_chunks(&self, node: NodeId, limit: usize) -> Result<Vec<Chunk>, StoreError>;
+
+    /// Replaces a chunk's messages by those still to go, and sets the rest aside.
+    async fn shrink_chunk(
+        &self,
+        chunk: RowId,
+        left: &[Outgoing],
+        set_aside: &[Quarantined],
+    ) -> Result<(), StoreError>;
+
+    /// When the next timer, call or parked message of these endpoints is due, at the earliest.
+    async fn next_due(&self, endpoints: &[Name]) -> Result<Option<DateTime<Utc>>, StoreError>;
+
+    /// Halts the endpoint: exclusive fence, then epoch + 1 in a later statement. Returns the row.
+    /// After it returns nothing commits at an older epoch.
+    async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError>;
+
+    /// Opens the endpoint again at its epoch.
+    async fn resume(&self, endpoint: &Name) -> Result<EndpointRow, StoreError>;
+
+    /// Turns an instance into its tombstone: state Purged, data emptied, version + 1; its waiting
+    /// rows and unsent messages go. `false` if there is no such instance.
+    async fn purge(
+        &self,
+        endpoint: &Name,
+        saga: &Name,
+        instance: InstanceId,
+    ) -> Result<bool, StoreError>;
+
+    /// Deletes journal rows older than `before` of ended instances, at most `limit`.
+    async fn sweep(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError>;
+
+    /// Waits until rows may be waiting, or `at_most`; a hint, never the truth. Cancel-safe.
+    async fn wait_for_work(&self, at_most: Duration);
+}

@@ -1,0 +1,14 @@
+//! What the saga language promises, decided event by event without an engine.
+
+mod basics;
+mod branches;
+mod correlation;
+mod drawing;
+mod errors;
+mod findings;
+mod finishing;
+mod kit;
+mod late;
+mod repeatable;
+mod timers;
+mod together;

@@ -1,0 +1,1 @@
+//! One-line saga tests, private services, conformance suites, seeded simulation.

@@ -1,0 +1,1 @@
+//! Scans a submitted URL with VirusTotal and Safe Browsing.

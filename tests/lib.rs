@@ -1,0 +1,1 @@
+//! Tests of the whole house: walls, flows, simulation, live runs.
