@@ -1,1 +1,4 @@
-//! Tests of the whole house: walls, flows, simulation, live runs.
+//! What the tests of the whole house share: reading our own sources, and the answers to the scenarios.
+
+pub mod scenarios;
+pub mod source;

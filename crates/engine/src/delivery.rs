@@ -31,8 +31,8 @@ pub(crate) struct Incoming {
 pub(crate) enum Body {
     Message { envelope: Arc<Envelope>, correlated: Correlated },
     Bad { class: Class, reason: String, envelope: Option<Arc<Envelope>> },
-    Timer(Timer),
-    Ended(EndedCall),
+    Timer(Box<Timer>),
+    Ended(Box<EndedCall>),
 }
 
 /// Where it came from, and so how it is settled.

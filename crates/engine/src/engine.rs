@@ -123,8 +123,7 @@ impl Engine {
             endpoints.insert(serving.endpoint.name.clone(), serving);
         }
         let tokens = Tokens::new(self.token);
-        let shared =
-            Arc::new(Shared::new(self.ports, self.settings, tokens, self.host, endpoints));
+        let shared = Arc::new(Shared::new(self.ports, self.settings, tokens, self.host, endpoints));
         let (alive, ended) = mpsc::channel(1);
         let start = Starter { shared: shared.clone(), alive };
         start.spawn("lease", dispatch::keep_lease(shared.clone()).boxed());
@@ -166,12 +165,7 @@ fn lay_lanes(
         outboxes.push(outbox.downgrade());
         doors.push(LaneDoor { broker, internal });
         relay_seats.push(RelaySeat { chunks, finished: finished.clone() });
-        lane_seats.push(LaneSeat {
-            broker: from_broker,
-            internal: from_store,
-            outbox,
-            finished,
-        });
+        lane_seats.push(LaneSeat { broker: from_broker, internal: from_store, outbox, finished });
     }
     let serving = Serving {
         endpoint,

@@ -43,8 +43,7 @@ impl Node {
     /// The lease was lost: a new id, and nothing held. What was claimed under the old one is
     /// refused by every commit from now on.
     pub(crate) fn replace(&self, id: NodeId) {
-        *self.state.lock() =
-            State { id, valid_until: Duration::ZERO, held: BTreeSet::new() };
+        *self.state.lock() = State { id, valid_until: Duration::ZERO, held: BTreeSet::new() };
     }
 
     /// Notes claimed rows; `false` for one that is held already.

@@ -3,6 +3,7 @@
 
 pub mod commit;
 pub mod digest;
+pub mod durations;
 pub mod effect;
 pub mod envelope;
 pub mod fault;

@@ -42,6 +42,10 @@ pub trait Message: Serialize + DeserializeOwned + Send + Sync + 'static {
 }
 
 /// An id member that may be absent: what a conventional correlation reads.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a message's id",
+    label = "an id is a `Uuid` or an `Option<Uuid>`"
+)]
 pub trait IdMember {
     /// The id, if there is one; the zero id counts as absent.
     fn id(&self) -> Option<Uuid>;

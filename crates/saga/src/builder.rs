@@ -147,6 +147,11 @@ impl<'t, M: Machine> During<'t, M> {
     /// The row waits until all of these have happened, in any order and in any state, since the
     /// run began. It fires once, right after the row that completes it; or, when the instance is
     /// in another state by then, as soon as it reaches one of this row's states.
+    /// An event that has no row of its own in the state it meets is taken when a join still waits
+    /// for it.
+    ///
+    /// Rows over the same facts share one join. A running instance keeps its joins by their
+    /// number: declare a new one below those that a deployed version already has.
     pub fn all_of(self, facts: impl IntoIterator<Item = Fact>) -> Row<'t, M, Bare<Joined>> {
         let sources = facts.into_iter().map(|fact| fact.0).collect();
         let on = Trigger::Join(self.table.join(sources));

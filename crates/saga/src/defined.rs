@@ -19,8 +19,46 @@ use crate::table::Table;
 
 /// Makes a machine ready for the engine. Runs `define` once.
 pub fn definition<M: Machine>() -> Arc<dyn Definition> {
+    definition_with(M::define)
+}
+
+/// Makes a machine ready whose table depends on settings: `define` is called once, instead of
+/// the machine's own, and its behaviours may be closures that carry what was set.
+///
+/// ```
+/// use knarr_saga::prelude::*;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize, Message)]
+/// # #[message(namespace = "Shop")]
+/// # struct Ring { correlation_id: uuid::Uuid }
+/// # #[derive(Timer)]
+/// # struct Snooze;
+/// # #[derive(Clone, Copy, States)]
+/// # enum Step { Ringing }
+/// # #[derive(Clone, Serialize, Deserialize)]
+/// # struct Alarm;
+/// fn table(m: &mut Table<Alarm>, snooze: std::time::Duration) {
+///     m.initially::<Ring>()
+///         .create(move |_, out| {
+///             out.schedule(Snooze, snooze);
+///             Alarm
+///         })
+///         .go_to(Step::Ringing);
+///     m.during([Step::Ringing]).after(Snooze).finish();
+/// }
+///
+/// impl Machine for Alarm {
+///     type State = Step;
+///     fn define(m: &mut Table<Self>) {
+///         table(m, minutes(9));
+///     }
+/// }
+/// let definition = knarr_saga::definition_with::<Alarm>(|m| table(m, minutes(2)));
+/// assert_eq!(definition.findings(), []);
+/// ```
+pub fn definition_with<M: Machine>(define: impl FnOnce(&mut Table<M>)) -> Arc<dyn Definition> {
     let mut table = Table::default();
-    M::define(&mut table);
+    define(&mut table);
     let index = Index::of(&table, M::State::NAMES.len());
     let name = Name::from(M::name());
     Arc::new(Defined(Arc::new(Machinery { name, table, index })))

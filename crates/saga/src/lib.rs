@@ -123,7 +123,7 @@ pub use activity::{Activity, erase};
 pub use asked::{Asking, Sending};
 pub use behaviour::{IntoCreated, IntoOutcome, IntoTarget};
 pub use check::{Finding, Severity};
-pub use defined::definition;
+pub use defined::{definition, definition_with};
 pub use definition::{
     BadMessage, Cause, Correlated, Decision, Definition, Event, Live, Target as InstanceTarget,
     Verdict,
@@ -137,8 +137,9 @@ pub use states::{States, Target, fail};
 pub use table::{MissingPolicy, Table, Unhandled};
 
 pub use knarr_macros::{Call, Message, States, Timer};
+pub use knarr_model::durations::parse_duration;
 pub use knarr_model::message::IdMember;
-pub use knarr_model::ports::activity::Attempt;
+pub use knarr_model::ports::activity::{Activity as ErasedActivity, Attempt};
 pub use knarr_model::ports::permit::Quota;
 pub use knarr_model::{
     CancellationToken, Failure, FailureKind, HeaderValue, Headers, InstanceId, Message, MessageId,

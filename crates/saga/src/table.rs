@@ -12,7 +12,7 @@ use crate::message::{Correlation, MessageType};
 
 /// A machine's table while `define` fills it, and afterwards.
 ///
-/// Its verbs stand in the [`crate::builder`] module's `impl`.
+/// Its verbs (`initially`, `during` …) stand in `builder.rs`.
 pub struct Table<M> {
     pub(crate) messages: Vec<Taken>,
     pub(crate) joins: Vec<Join>,

@@ -1,1 +1,8 @@
 //! One-line saga tests, private services, conformance suites, seeded simulation.
+
+pub mod clock;
+pub mod conformance;
+pub mod memory;
+pub mod services;
+#[cfg(feature = "engine")]
+pub mod sim;

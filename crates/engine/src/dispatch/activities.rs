@@ -7,9 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use knarr_model::fault::{Failure, FailureKind};
 use knarr_model::ports::{Activity, Attempt, Permits};
-use knarr_model::work::{
-    ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, EndedCall,
-};
+use knarr_model::work::{ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, EndedCall};
 use knarr_model::{NodeId, RetryPolicy};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -186,8 +184,10 @@ fn outcome(
                 used: true,
             },
             None => {
-                let reason =
-                    format!("{} after {} attempts ({})", failure.reason, task.attempt, failure.class);
+                let reason = format!(
+                    "{} after {} attempts ({})",
+                    failure.reason, task.attempt, failure.class
+                );
                 AttemptOutcome::Ended(CallEnd::Failed(Failure::permanent("exhausted", reason)))
             }
         },

@@ -242,11 +242,7 @@ impl Batches {
     }
 
     /// Waits for the thread; `false` when it made no progress within the deadline and was given up.
-    async fn watch(
-        &mut self,
-        work: Box<dyn FnOnce() + Send>,
-        progress: &AtomicUsize,
-    ) -> bool {
+    async fn watch(&mut self, work: Box<dyn FnOnce() + Send>, progress: &AtomicUsize) -> bool {
         let clock = self.shared.ports.clock.clone();
         let deadline = self.shared.settings.decide_deadline;
         let mut running = self.thread.run(work);
@@ -316,9 +312,8 @@ impl Batches {
         let outgoing: usize = decided.slices.iter().map(|slice| slice.outgoing.len()).sum();
         let bytes: usize =
             decided.slices.iter().flat_map(|s| &s.outgoing).map(|m| m.body.len()).sum();
-        let chunks = outgoing.div_ceil(CHUNK_MESSAGES)
-            + 2 * bytes / knarr_model::work::CHUNK_BYTES
-            + 1;
+        let chunks =
+            outgoing.div_ceil(CHUNK_MESSAGES) + 2 * bytes / knarr_model::work::CHUNK_BYTES + 1;
         let clock = &self.shared.ports.clock;
         let hints = Hints::of(&decided.slices);
         let chunk_ids: Vec<_> = (0..chunks).map(|_| RowId(clock.new_id())).collect();

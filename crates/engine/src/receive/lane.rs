@@ -86,9 +86,8 @@ fn fill(seat: &mut LaneSeat, batch: &mut Vec<Incoming>, max: usize) {
 fn split_off_losers(carried: &mut Vec<Incoming>) -> Option<Vec<Incoming>> {
     let first = carried.first().filter(|first| first.lost >= 3)?;
     let instance = first.instance();
-    let (alone, rest): (Vec<_>, Vec<_>) = std::mem::take(carried)
-        .into_iter()
-        .partition(|incoming| incoming.instance() == instance);
+    let (alone, rest): (Vec<_>, Vec<_>) =
+        std::mem::take(carried).into_iter().partition(|incoming| incoming.instance() == instance);
     *carried = rest;
     Some(alone)
 }

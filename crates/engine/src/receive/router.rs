@@ -61,11 +61,7 @@ pub(crate) fn of_parked(
 }
 
 /// A timer that is due.
-pub(crate) fn of_timer(
-    timer: Timer,
-    node: NodeId,
-    now: chrono::DateTime<chrono::Utc>,
-) -> Incoming {
+pub(crate) fn of_timer(timer: Timer, node: NodeId, now: chrono::DateTime<chrono::Utc>) -> Incoming {
     Incoming {
         id: MessageId(timer.id.0),
         digest: Digest::of_bytes(timer.id.as_bytes()),
@@ -73,7 +69,7 @@ pub(crate) fn of_timer(
         attempt: timer.attempt,
         // A store's clock may run ahead of ours; a timer never fires before its own time.
         received_at: now.max(timer.due_at),
-        body: Body::Timer(timer),
+        body: Body::Timer(Box::new(timer)),
         lost: 0,
     }
 }
@@ -89,7 +85,7 @@ pub(crate) fn of_ended(
         digest: Digest::of_bytes(ended.task.id.as_bytes()),
         source: Source::Row { kind: RowKind::Call, row: ended.task.id, node },
         attempt: ended.decide_attempt,
-        body: Body::Ended(ended),
+        body: Body::Ended(Box::new(ended)),
         received_at: now,
         lost: 0,
     }

@@ -78,8 +78,7 @@ pub(crate) fn fail_run(
         Some(origin) => of_origin(fold, incoming, &saved, origin, class, &errors),
         None => of_incoming(fold, incoming, key, class, &errors, Some(&saved.state)),
     };
-    let journal =
-        fold.journal(incoming, event, key, Some(&saved.state), Outcome::Quarantined);
+    let journal = fold.journal(incoming, event, key, Some(&saved.state), Outcome::Quarantined);
     fold.finish(incoming, key, Some(journal));
     close(fold, &saved);
     fold.bury(tombstone(&saved));

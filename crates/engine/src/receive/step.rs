@@ -110,8 +110,7 @@ fn known_already(fold: &mut Fold<'_>, incoming: &Incoming) -> Option<Fate> {
         Some((digest, row)) if Some(*row) != own_row => Some((*digest, None)),
         _ => None,
     };
-    let (digest, key) =
-        journaled.or(waiting).or_else(|| fold.seen.get(&incoming.id).copied())?;
+    let (digest, key) = journaled.or(waiting).or_else(|| fold.seen.get(&incoming.id).copied())?;
     if digest == incoming.digest {
         fold.finish(incoming, key, None);
         return Some(Fate { key, kind: FateKind::Duplicate });
@@ -129,9 +128,8 @@ fn resolve(fold: &Fold<'_>, correlated: &Correlated) -> Option<InstanceId> {
         Target::Id(id) => return Some(*id),
         Target::Key(key) => key,
     };
-    let derived = |generation| {
-        keyed_instance(fold.at.saga.name(), &key.name, &key.value, generation)
-    };
+    let derived =
+        |generation| keyed_instance(fold.at.saga.name(), &key.name, &key.value, generation);
     match fold.keys.get(key) {
         Some(row) if !row.free => Some(row.instance),
         Some(row) => correlated.starts.then(|| derived(row.generation + 1)),
@@ -159,14 +157,16 @@ fn decide_for(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) ->
     }
     let cause = Cause { id: incoming.id, at: incoming.received_at };
     let ignore_token = fold.at.mutations.ignore_timer_token;
-    let saved = if ignore_token { fold.live(instance).ok().and_then(|l| l.save().ok().flatten()) } else { None };
+    let saved = if ignore_token {
+        fold.live(instance).ok().and_then(|l| l.save().ok().flatten())
+    } else {
+        None
+    };
     let decision = match fold.live(instance) {
         Ok(live) => live.decide(&cause, &event(incoming, saved.as_ref())),
         Err(reason) => {
             let errors = vec![format!("instance {instance} cannot be read: {reason}")];
-            return settle::failed(
-                fold, incoming, instance, &event_name, Class::Exhausted, errors,
-            );
+            return settle::failed(fold, incoming, instance, &event_name, Class::Exhausted, errors);
         }
     };
     fold.warnings.extend(decision.warnings.iter().cloned());
@@ -337,12 +337,8 @@ fn begin(fold: &mut Fold<'_>, incoming: &Incoming, saved: &Instance) {
     let Body::Message { envelope, correlated } = &incoming.body else { return };
     let saga = fold.at.saga.name().clone();
     let fingerprint = digest::fingerprint(&saga, &correlated.urn, &envelope.message);
-    let origin = Origin {
-        run: saved.run,
-        message_id: incoming.id,
-        fingerprint,
-        envelope: envelope.clone(),
-    };
+    let origin =
+        Origin { run: saved.run, message_id: incoming.id, fingerprint, envelope: envelope.clone() };
     fold.draft(Some(saved.id)).slice.origin = Some(origin);
     if let Target::Key(key) = &correlated.target {
         let generation = match fold.keys.get(key) {
@@ -351,13 +347,8 @@ fn begin(fold: &mut Fold<'_>, incoming: &Incoming, saved: &Instance) {
         };
         let taken = KeyRow { instance: saved.id, generation, free: false };
         fold.keys.insert(key.clone(), taken);
-        let write = KeyWrite {
-            key: key.clone(),
-            generation,
-            free: false,
-            by: incoming.id,
-            by_start: true,
-        };
+        let write =
+            KeyWrite { key: key.clone(), generation, free: false, by: incoming.id, by_start: true };
         fold.draft(Some(saved.id)).slice.keys.push(write);
     }
 }

@@ -1,5 +1,6 @@
 //! What the saga language promises, decided event by event without an engine.
 
+mod activities;
 mod basics;
 mod branches;
 mod correlation;

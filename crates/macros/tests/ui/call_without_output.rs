@@ -1,0 +1,7 @@
+use knarr_saga::Call;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Call)]
+struct Fetch;
+
+fn main() {}

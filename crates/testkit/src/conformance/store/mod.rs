@@ -1,0 +1,21 @@
+//! What a store does, case by case. Where the design pages leave a choice, the case's doc is the rule.
+
+mod stores;
+pub mod world;
+
+pub mod calls;
+pub mod commits;
+pub mod fences;
+pub mod keys;
+pub mod nodes;
+pub mod outbox;
+pub mod parked;
+pub mod permits;
+pub mod purges;
+pub mod quarantine;
+pub mod races;
+pub mod reading;
+pub mod timers;
+
+pub use stores::{Hook, StoreUnderTest, Stores};
+pub use world::World;

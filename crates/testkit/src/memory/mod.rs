@@ -1,0 +1,17 @@
+//! A store in memory: every table a sorted map, time from a clock port, the same answers every time.
+
+mod calls;
+mod claims;
+mod commit;
+mod load;
+mod nodes;
+mod outbox;
+mod parked;
+mod permits;
+mod purge;
+mod records;
+mod rows;
+mod store;
+
+pub use rows::{CallRow, Claimed, InstanceRow, JournalEntry, Mutations, OutboxRow, Rows};
+pub use store::MemoryStore;

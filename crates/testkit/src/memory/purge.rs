@@ -1,0 +1,94 @@
+//! Halts, tombstones and the sweep of old journal rows.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use knarr_model::ids::{InstanceId, Name};
+use knarr_model::instance::{Book, PURGED};
+use knarr_model::ports::store::{EndpointRow, EndpointState};
+use serde_json::value::RawValue;
+
+use super::rows::Rows;
+
+/// The endpoint's row, made if there is none.
+pub(super) fn endpoint<'a>(rows: &'a mut Rows, name: &Name) -> &'a mut EndpointRow {
+    rows.endpoint.entry(name.clone()).or_insert_with(|| EndpointRow {
+        name: name.clone(),
+        state: EndpointState::Open,
+        epoch: 1,
+        guard_version: 0,
+    })
+}
+
+pub(super) fn halt(rows: &mut Rows, name: &Name) -> EndpointRow {
+    let row = endpoint(rows, name);
+    row.epoch += 1;
+    row.state = EndpointState::Halted;
+    row.clone()
+}
+
+pub(super) fn resume(rows: &mut Rows, name: &Name) -> EndpointRow {
+    let row = endpoint(rows, name);
+    row.state = EndpointState::Open;
+    row.clone()
+}
+
+pub(super) fn purge(
+    rows: &mut Rows,
+    now: DateTime<Utc>,
+    endpoint: &Name,
+    saga: &Name,
+    id: InstanceId,
+) -> bool {
+    let Some(row) = rows.instance.get_mut(&(saga.clone(), id)) else { return false };
+    let instance = &mut row.instance;
+    instance.state = PURGED.to_owned();
+    instance.version += 1;
+    instance.data = Arc::from(RawValue::NULL.to_owned());
+    // The counters stay: they number the journal and what was sent, which both outlive the run.
+    let Book { applied, produced, .. } = instance.book;
+    instance.book = Book { applied, produced, ..Book::default() };
+    row.updated_at = now;
+    rows.timer.retain(|_, held| held.row.saga != *saga || held.row.instance != id);
+    rows.activity.retain(|_, held| held.task.saga != *saga || held.task.instance != id);
+    rows.parked.retain(|_, held| held.row.saga != *saga || held.row.instance != Some(id));
+    rows.correlation.retain(|(of, _), key| of != saga || key.instance != id);
+    rows.origin.retain(|(of, instance, _), _| of != saga || *instance != id);
+    rows.outbox.retain(|_, row| {
+        if row.chunk.endpoint == *endpoint {
+            row.chunk
+                .messages
+                .retain(|message| message.sequence.is_none_or(|sequence| sequence.instance != id));
+        }
+        !row.chunk.messages.is_empty()
+    });
+    true
+}
+
+pub(super) fn sweep(rows: &mut Rows, before: DateTime<Utc>, limit: usize) -> u64 {
+    let mut old: Vec<_> = rows
+        .journal
+        .iter()
+        .filter(|((saga, message), entry)| {
+            let row = &entry.row;
+            let lives = row.instance.is_some_and(|id| {
+                let found = rows.instance.get(&(saga.clone(), id));
+                found.is_some_and(|row| !row.instance.is_over())
+            });
+            // A parked copy would be decided again.
+            let waits = || {
+                rows.parked
+                    .values()
+                    .any(|held| held.row.saga == *saga && held.row.message_id == *message)
+            };
+            row.at < before && !lives && !waits()
+        })
+        .map(|(place, entry)| (entry.number, place.clone()))
+        .collect();
+    old.sort();
+    old.truncate(limit);
+    for (_, place) in &old {
+        rows.journal.remove(place);
+    }
+    old.len() as u64
+}

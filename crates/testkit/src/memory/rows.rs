@@ -1,0 +1,138 @@
+//! The tables of the memory store as plain data, for cases and simulators to look into.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use knarr_model::commit::{JournalRow, Key, KeyRow, Origin};
+use knarr_model::ids::{InstanceId, MessageId, Name, NodeId, RowId};
+use knarr_model::instance::Instance;
+use knarr_model::ports::store::{EndpointRow, EndpointState};
+use knarr_model::quarantine::Quarantined;
+use knarr_model::work::{ActivityTask, CallEnd, Chunk, Parked, Timer};
+use uuid::Uuid;
+
+/// Everything the store knows.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// Endpoints by name.
+    pub endpoint: BTreeMap<Name, EndpointRow>,
+    /// Instances by saga and id; tombstones stay.
+    pub instance: BTreeMap<(Name, InstanceId), InstanceRow>,
+    /// Final outcomes by saga and message.
+    pub journal: BTreeMap<(Name, MessageId), JournalEntry>,
+    /// Start messages of live runs.
+    pub origin: BTreeMap<(Name, InstanceId, u32), Origin>,
+    /// Business keys by saga.
+    pub correlation: BTreeMap<(Name, Key), KeyRow>,
+    /// Messages that wait.
+    pub parked: BTreeMap<RowId, Claimed<Parked>>,
+    /// Messages on their way out.
+    pub outbox: BTreeMap<RowId, OutboxRow>,
+    /// Timers that have not been decided.
+    pub timer: BTreeMap<RowId, Claimed<Timer>>,
+    /// Calls that have not been decided.
+    pub activity: BTreeMap<RowId, CallRow>,
+    /// Nodes, and until when their leases run.
+    pub node: BTreeMap<NodeId, DateTime<Utc>>,
+    /// Messages set aside.
+    pub quarantine: BTreeMap<Uuid, Quarantined>,
+    /// Purses by name and window: the number of the window last drawn from, and permits taken in it.
+    pub permit: BTreeMap<(String, Duration), (u128, u32)>,
+    /// How many journal rows and chunks were ever written: the order in which they were.
+    pub written: u64,
+}
+
+/// A stored instance.
+#[derive(Clone, Debug)]
+pub struct InstanceRow {
+    /// The instance.
+    pub instance: Instance,
+    /// When it was last written.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A stored journal row.
+#[derive(Clone, Debug)]
+pub struct JournalEntry {
+    /// The row.
+    pub row: JournalRow,
+    /// Its place in the order of writing.
+    pub number: u64,
+}
+
+/// A row that nodes claim.
+#[derive(Clone, Debug)]
+pub struct Claimed<T> {
+    /// The row.
+    pub row: T,
+    /// Who holds it.
+    pub by: Option<NodeId>,
+}
+
+/// A stored call.
+#[derive(Clone, Debug)]
+pub struct CallRow {
+    /// The call; `due_at` is that of its next attempt, or of its next decision once it has ended.
+    pub task: ActivityTask,
+    /// Who holds it.
+    pub by: Option<NodeId>,
+    /// How it ended, once it has.
+    pub end: Option<CallEnd>,
+    /// Failed attempts to decide its end.
+    pub decide_attempt: u32,
+}
+
+/// A stored chunk.
+#[derive(Clone, Debug)]
+pub struct OutboxRow {
+    /// Its messages.
+    pub chunk: Chunk,
+    /// The node that publishes it.
+    pub node: NodeId,
+    /// Its place in the order of writing.
+    pub number: u64,
+}
+
+/// Faults built in on purpose, to prove that suites and simulators notice them. All off by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mutations {
+    /// Commits write no journal rows.
+    pub skip_journal_insert: bool,
+    /// Commits write instances whatever version is stored.
+    pub skip_version_check: bool,
+    /// Commits ask neither for the epoch nor for the state of the endpoint.
+    pub skip_fence: bool,
+    /// Commits do not ask whether internal deliveries are still there and the node's own.
+    pub skip_taken_check: bool,
+}
+
+impl Rows {
+    /// Whether the node's lease is in the future.
+    pub fn is_alive(&self, node: NodeId, now: DateTime<Utc>) -> bool {
+        self.node.get(&node).is_some_and(|until| *until > now)
+    }
+
+    /// Whether internal deliveries of the endpoint are given out: unless it is halted.
+    pub fn gives_out(&self, endpoint: &Name) -> bool {
+        self.endpoint.get(endpoint).is_some_and(|row| row.state != EndpointState::Halted)
+    }
+
+    /// The next place in the order of writing.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.written += 1;
+        self.written
+    }
+
+    /// Sets a message aside unless the same one is already.
+    pub(super) fn set_aside(&mut self, row: &Quarantined) {
+        let same = self.quarantine.values().any(|have| {
+            have.endpoint == row.endpoint
+                && have.message_id == row.message_id
+                && have.digest == row.digest
+        });
+        if !same {
+            self.quarantine.insert(row.id, row.clone());
+        }
+    }
+}

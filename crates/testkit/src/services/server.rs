@@ -1,0 +1,156 @@
+//! One Postgres server of our own: its folder, its port, and how it is started and ended.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sqlx::{Connection as _, PgConnection};
+
+use super::process::{
+    User, alive, end, find_binary, free_port, fresh_dir, listens, signal, spawn_detached,
+    unprivileged, wait_until,
+};
+
+const MISSING: &str = "Postgres is not installed: `apt-get install postgresql`, or give a \
+                       database's URL in KNARR_TEST_DATABASE_URL";
+
+/// Runs one statement on a connection of its own.
+pub(super) async fn run(server: &str, statement: &str) -> Result<(), sqlx::Error> {
+    let patience = Duration::from_secs(20);
+    let work = async {
+        let mut connection = PgConnection::connect(server).await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut connection).await?;
+        connection.close().await
+    };
+    match tokio::time::timeout(patience, work).await {
+        Ok(done) => done,
+        Err(_) => Err(sqlx::Error::Protocol(format!("no answer within {patience:?}"))),
+    }
+}
+
+/// Everything needed to find a server of ours again from another process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Server {
+    dir: PathBuf,
+    bin: PathBuf,
+    port: u16,
+    pub(super) pid: u32,
+}
+
+impl Server {
+    /// Makes a fresh cluster, starts it and waits until it takes connections.
+    pub(super) fn start_new() -> Server {
+        let bin = find_binary(&initdb_candidates(), "initdb").expect(MISSING);
+        let bin = fs::canonicalize(bin).expect("a file that exists");
+        let bin = bin.parent().expect("a file has a folder").to_owned();
+        let dir = fresh_dir("postgres");
+        let user = unprivileged();
+        if let Some(User { uid, gid }) = user {
+            std::os::unix::fs::chown(&dir, Some(uid), Some(gid)).expect("we are root");
+        }
+        let mut initdb = Command::new(bin.join("initdb"));
+        initdb.arg("-D").arg(dir.join("data")).current_dir(&dir);
+        initdb.args(["-U", "knarr", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
+        if let Some(User { uid, gid }) = user {
+            initdb.uid(uid).gid(gid);
+        }
+        let output = initdb.output().expect(MISSING);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "initdb failed: {said}");
+        let mut server = Server { dir, bin, port: free_port(), pid: 0 };
+        server.start();
+        server
+    }
+
+    /// Where clients connect, to the database that every cluster has.
+    pub(super) fn url(&self) -> String {
+        format!("postgres://knarr@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// The folder that holds everything of this server.
+    pub(super) fn dir(&self) -> &PathBuf {
+        &self.dir
+    }
+
+    /// Whether the server runs and takes connections.
+    pub(super) fn is_up(&self) -> bool {
+        alive(self.pid) && listens(self.port)
+    }
+
+    /// Starts the server on its data and port, and waits until it takes statements.
+    pub(super) fn start(&mut self) {
+        let program = self.bin.join("postgres").to_string_lossy().into_owned();
+        let data = self.dir.join("data").to_string_lossy().into_owned();
+        let port = self.port.to_string();
+        let mut command = vec![program.as_str(), "-D", &data, "-p", &port];
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "fsync=on",
+            "synchronous_commit=on",
+            "max_connections=200",
+            "shared_buffers=64MB",
+        ] {
+            command.extend(["-c", setting]);
+        }
+        let log = self.dir.join("out");
+        let user = unprivileged();
+        // After a kill the last backends may still be ending, and the new server refuses to start.
+        for _attempt in 0..20 {
+            self.pid = spawn_detached(&command, &[], user, &log).expect(MISSING);
+            let pid = self.pid;
+            wait_until(Duration::from_secs(60), || !alive(pid) || self.takes_statements());
+            if alive(pid) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        let tail: Vec<_> = said.lines().rev().take(10).collect();
+        panic!("Postgres did not start in {}:\n{}", self.dir.display(), tail.join("\n"));
+    }
+
+    fn takes_statements(&self) -> bool {
+        if !listens(self.port) {
+            return false;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.is_ok_and(|runtime| runtime.block_on(run(&self.url(), "SELECT 1")).is_ok())
+    }
+
+    /// Ends the server in an orderly way (fast shutdown); its data stay.
+    pub(super) fn stop(&self) {
+        end(self.pid, "INT", Duration::from_secs(30));
+    }
+
+    /// Ends the server and removes everything that it left.
+    pub(super) fn remove(&self) {
+        signal(self.pid, "CONT");
+        // Immediate shutdown: it takes its own processes with it.
+        end(self.pid, "QUIT", Duration::from_secs(10));
+        let _best_effort = fs::remove_dir_all(&self.dir);
+    }
+
+    /// Pids to end when nobody uses the server any more.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        vec![self.pid]
+    }
+}
+
+fn initdb_candidates() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("bin/initdb"))
+        .collect();
+    // The newest first; folders are named by their major version.
+    found.sort_by_key(|path| {
+        let version = path.iter().rev().nth(2).and_then(|name| name.to_str()?.parse().ok());
+        std::cmp::Reverse(version.unwrap_or(0u32))
+    });
+    found
+}

@@ -1,0 +1,289 @@
+//! The engine's door to the simulated store: slow, failing, and now and then carried out although the
+//! caller was told otherwise. Every commit is looked at while it happens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use knarr_model::commit::{Commit, CommitOutcome, Origin};
+use knarr_model::ports::permit::Quota;
+use knarr_model::ports::store::{EndpointRow, Load, Loaded, Store, StoreError};
+use knarr_model::ports::{Clock, Permits};
+use knarr_model::quarantine::Quarantined;
+use knarr_model::work::{
+    ActivityTask, AttemptRecord, Chunk, Claim, EndedCall, Outgoing, Parked, ParkedReason, Timer,
+};
+use knarr_model::{InstanceId, Name, NodeId, RowId};
+
+use super::world::World;
+use crate::memory::MemoryStore;
+
+/// A store that can fail in every way a real one can.
+#[derive(Clone)]
+pub(super) struct SimStore {
+    pub(super) inner: MemoryStore,
+    pub(super) world: Arc<World>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl SimStore {
+    /// The store's own time.
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// One call with everything that can happen to it. `act` runs at one instant.
+    async fn around<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        act: impl FnOnce(SimStore) -> futures_util::future::BoxFuture<'static, Result<T, StoreError>>
+        + Send
+        + 'static,
+    ) -> Result<T, StoreError> {
+        let dice = &self.world.dice;
+        self.world.latency(5).await;
+        if dice.strikes(|f| f.store_fails) {
+            self.world.log(|| format!("{name} fails"));
+            return Err(StoreError::Transient(format!("simulated: {name} failed")));
+        }
+        if dice.strikes(|f| f.store_late) {
+            let (late, wait) = (self.clone(), dice.below(2_000));
+            self.world.log(|| format!("{name} is late by {wait} ms"));
+            // The world carries it out, whatever becomes of the node that asked.
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+                let world = late.world.clone();
+                world.log(|| format!("{name} is carried out late"));
+                let _ = act(late).await;
+            });
+            self.world.latency(20).await;
+            return Err(StoreError::Transient(format!("simulated: {name} timed out")));
+        }
+        let answer = act(self.clone()).await;
+        self.world.latency(5).await;
+        if dice.strikes(|f| f.store_answer_lost) {
+            self.world.log(|| format!("the answer to {name} is lost"));
+            return Err(StoreError::Transient(format!("simulated: answer to {name} lost")));
+        }
+        answer
+    }
+
+    /// Carries out a commit and checks what it did.
+    async fn commit_watched(self, commit: Commit) -> Result<CommitOutcome, StoreError> {
+        let before = self.inner.with_rows(|rows| {
+            commit
+                .slices
+                .iter()
+                .filter_map(|slice| slice.key)
+                .map(|id| {
+                    let key = (commit.saga.clone(), id);
+                    rows.instance.get(&key).map_or(0, |row| row.instance.version)
+                })
+                .collect::<Vec<_>>()
+        });
+        let current = self.inner.with_rows(|rows| rows.endpoint.get(&commit.endpoint).cloned());
+        let outcome = self.inner.commit(commit.clone()).await?;
+        self.world.log(|| format!("commit by {} {}", commit.node, told(&outcome)));
+        if let CommitOutcome::Committed { lost, .. } = &outcome {
+            if current.is_some_and(|row| row.epoch != commit.epoch) {
+                self.world.violation(format!("I5 a commit at old epoch {}", commit.epoch));
+            }
+            self.check_versions(&commit, lost, &before);
+            self.check_attempts(&commit, lost);
+        }
+        Ok(outcome)
+    }
+
+    /// I4: each commit that writes an instance raises its version by exactly one.
+    fn check_versions(&self, commit: &Commit, lost: &[InstanceId], before: &[i64]) {
+        let keyed = commit.slices.iter().filter(|slice| slice.key.is_some());
+        for (slice, before) in keyed.zip(before) {
+            let Some(id) = slice.key.filter(|id| !lost.contains(id)) else { continue };
+            if slice.instance.is_none() {
+                continue;
+            }
+            let key = (commit.saga.clone(), id);
+            let after = self
+                .inner
+                .with_rows(|rows| rows.instance.get(&key).map_or(0, |row| row.instance.version));
+            if after != before + 1 {
+                self.world.violation(format!("I4 {id} went from version {before} to {after}"));
+            }
+        }
+    }
+
+    /// Failed attempts of a message are counted without gap or repeat.
+    fn check_attempts(&self, commit: &Commit, lost: &[InstanceId]) {
+        let kept = commit.slices.iter().filter(|s| s.key.is_none_or(|id| !lost.contains(&id)));
+        for slice in kept {
+            for parked in &slice.parked {
+                if parked.reason == ParkedReason::Retry {
+                    self.world.attempted(parked.message_id, parked.attempt);
+                }
+            }
+            for again in &slice.again {
+                let retried = again.reason == Some(ParkedReason::Retry);
+                let message = self
+                    .inner
+                    .with_rows(|rows| rows.parked.get(&again.row).map(|row| row.row.message_id));
+                if let (true, Some(message)) = (retried, message) {
+                    self.world.attempted(message, again.attempt);
+                }
+            }
+        }
+    }
+}
+
+fn told(outcome: &CommitOutcome) -> String {
+    match outcome {
+        CommitOutcome::Committed { lost, chunks } => {
+            format!("committed, {} lost, {} chunks", lost.len(), chunks.len())
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+macro_rules! through {
+    ($self:ident, $name:literal, |$store:ident| $call:expr) => {
+        $self.around($name, move |$store| Box::pin(async move { $call.await })).await
+    };
+}
+
+#[async_trait]
+impl Permits for SimStore {
+    async fn take(&self, name: &str, quotas: &[Quota]) -> Result<Result<(), Duration>, StoreError> {
+        let (name, quotas) = (name.to_owned(), quotas.to_vec());
+        through!(self, "take", |s| s.inner.take(&name, &quotas))
+    }
+}
+
+#[async_trait]
+impl Store for SimStore {
+    async fn endpoint(&self, name: &Name) -> Result<EndpointRow, StoreError> {
+        let name = name.clone();
+        through!(self, "endpoint", |s| s.inner.endpoint(&name))
+    }
+
+    async fn load(&self, load: Load) -> Result<Loaded, StoreError> {
+        through!(self, "load", |s| s.inner.load(load))
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<CommitOutcome, StoreError> {
+        through!(self, "commit", |s| s.commit_watched(commit))
+    }
+
+    async fn origin(
+        &self,
+        saga: &Name,
+        instance: InstanceId,
+        run: u32,
+    ) -> Result<Option<Origin>, StoreError> {
+        let saga = saga.clone();
+        through!(self, "origin", |s| s.inner.origin(&saga, instance, run))
+    }
+
+    async fn join(&self, node: NodeId, lease: Duration) -> Result<(), StoreError> {
+        through!(self, "join", |s| s.inner.join(node, lease))
+    }
+
+    async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool, StoreError> {
+        through!(self, "renew", |s| s.inner.renew(node, lease))
+    }
+
+    async fn leave(&self, node: NodeId) -> Result<(), StoreError> {
+        through!(self, "leave", |s| s.inner.leave(node))
+    }
+
+    async fn claim_timers(&self, claim: &Claim) -> Result<Vec<Timer>, StoreError> {
+        let claim = claim.clone();
+        through!(self, "claim_timers", |s| s.inner.claim_timers(&claim))
+    }
+
+    async fn claim_parked(&self, claim: &Claim) -> Result<Vec<Parked>, StoreError> {
+        let claim = claim.clone();
+        through!(self, "claim_parked", |s| s.inner.claim_parked(&claim))
+    }
+
+    async fn claim_ended(&self, claim: &Claim) -> Result<Vec<EndedCall>, StoreError> {
+        let claim = claim.clone();
+        through!(self, "claim_ended", |s| s.inner.claim_ended(&claim))
+    }
+
+    async fn claim_calls(
+        &self,
+        claim: &Claim,
+        calls: &[String],
+    ) -> Result<Vec<ActivityTask>, StoreError> {
+        let (claim, calls) = (claim.clone(), calls.to_vec());
+        through!(self, "claim_calls", |s| s.inner.claim_calls(&claim, &calls))
+    }
+
+    async fn record(
+        &self,
+        node: NodeId,
+        records: &[AttemptRecord],
+    ) -> Result<Vec<bool>, StoreError> {
+        let records = records.to_vec();
+        through!(self, "record", |s| s.inner.record(node, &records))
+    }
+
+    async fn give_back(&self, node: NodeId, endpoint: &Name) -> Result<(), StoreError> {
+        let endpoint = endpoint.clone();
+        through!(self, "give_back", |s| s.inner.give_back(node, &endpoint))
+    }
+
+    async fn finish_chunks(&self, chunks: &[RowId]) -> Result<(), StoreError> {
+        let chunks = chunks.to_vec();
+        through!(self, "finish_chunks", |s| s.inner.finish_chunks(&chunks))
+    }
+
+    async fn own_chunks(&self, node: NodeId, known: &[RowId]) -> Result<Vec<Chunk>, StoreError> {
+        let known = known.to_vec();
+        through!(self, "own_chunks", |s| s.inner.own_chunks(node, &known))
+    }
+
+    async fn take_chunks(&self, node: NodeId, limit: usize) -> Result<Vec<Chunk>, StoreError> {
+        through!(self, "take_chunks", |s| s.inner.take_chunks(node, limit))
+    }
+
+    async fn shrink_chunk(
+        &self,
+        chunk: RowId,
+        left: &[Outgoing],
+        set_aside: &[Quarantined],
+    ) -> Result<(), StoreError> {
+        let (left, set_aside) = (left.to_vec(), set_aside.to_vec());
+        through!(self, "shrink_chunk", |s| s.inner.shrink_chunk(chunk, &left, &set_aside))
+    }
+
+    async fn next_due(&self, endpoints: &[Name]) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let endpoints = endpoints.to_vec();
+        through!(self, "next_due", |s| s.inner.next_due(&endpoints))
+    }
+
+    async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
+        self.inner.halt(endpoint).await
+    }
+
+    async fn resume(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
+        self.inner.resume(endpoint).await
+    }
+
+    async fn purge(
+        &self,
+        endpoint: &Name,
+        saga: &Name,
+        instance: InstanceId,
+    ) -> Result<bool, StoreError> {
+        self.inner.purge(endpoint, saga, instance).await
+    }
+
+    async fn sweep(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
+        through!(self, "sweep", |s| s.inner.sweep(before, limit))
+    }
+
+    async fn wait_for_work(&self, at_most: Duration) {
+        self.inner.wait_for_work(at_most).await;
+    }
+}
