@@ -1,1 +1,26 @@
-//! REST API: see and steer.
+//! REST API: see what runs and steer it, from any node, through the ports alone.
+//!
+//! Everything under `/api/v1` wants the bearer token; `/health/*` and `/metrics` want none. Errors
+//! are problem documents (RFC 9457) that say what to do; lists are `{items, next}`.
+#![warn(missing_docs)]
+
+mod access;
+mod api;
+mod draft;
+mod health;
+mod listen;
+mod metrics;
+mod paging;
+mod problem;
+mod router;
+mod settings;
+mod token;
+mod views;
+mod waiting;
+
+pub use draft::{BadDraft, Draft};
+pub use listen::{Bound, bind};
+pub use metrics::{Kind, Metric};
+pub use router::router;
+pub use settings::{Saga, Settings, Sources};
+pub use token::Token;

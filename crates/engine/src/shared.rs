@@ -101,23 +101,35 @@ pub(crate) struct Handed {
 
 /// Chunks whose messages are all confirmed, to be deleted with the lane's next commit.
 #[derive(Default)]
-pub(crate) struct Finished(Mutex<Vec<RowId>>);
+pub(crate) struct Finished {
+    chunks: Mutex<Vec<RowId>>,
+    came_back: Notify,
+}
 
 impl Finished {
     pub(crate) fn add(&self, chunk: RowId) {
-        self.0.lock().push(chunk);
+        self.chunks.lock().push(chunk);
     }
 
+    /// The commit that was to take them along did not: somebody else must.
     pub(crate) fn put_back(&self, chunks: Vec<RowId>) {
-        self.0.lock().extend(chunks);
+        if !chunks.is_empty() {
+            self.chunks.lock().extend(chunks);
+            self.came_back.notify_one();
+        }
     }
 
     pub(crate) fn take(&self) -> Vec<RowId> {
-        std::mem::take(&mut *self.0.lock())
+        std::mem::take(&mut *self.chunks.lock())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.lock().is_empty()
+        self.chunks.lock().is_empty()
+    }
+
+    /// Waits for chunks that came back.
+    pub(crate) async fn came_back(&self) {
+        self.came_back.notified().await;
     }
 }
 

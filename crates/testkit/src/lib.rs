@@ -6,3 +6,5 @@ pub mod memory;
 pub mod services;
 #[cfg(feature = "engine")]
 pub mod sim;
+#[cfg(feature = "engine")]
+pub mod story;

@@ -79,6 +79,7 @@ impl Relay {
                 count = seat.chunks.recv_many(handed, CHUNKS_AT_ONCE) => return count > 0,
                 () = clock.sleep(retry), if next.is_some() => return true,
                 () = clock.sleep(flush_after), if !self.finished.is_empty() => self.flush().await,
+                () = self.finished.came_back() => {}
             }
         }
     }

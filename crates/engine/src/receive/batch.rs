@@ -37,6 +37,8 @@ pub(super) struct Batches {
 struct Round {
     forced: BTreeMap<MessageId, Forced>,
     origins: BTreeMap<(InstanceId, u32), Option<Origin>>,
+    /// Keys that behaviours took, looked up once they turned out to be there.
+    keys: BTreeSet<Key>,
     failures: u32,
 }
 
@@ -96,7 +98,7 @@ impl Batches {
             return Next::Done(Vec::new());
         }
         self.drop_foreign(&mut batch);
-        let loaded = match self.load(&batch).await {
+        let loaded = match self.load(&batch, round).await {
             Ok(loaded) => loaded,
             Err(error) => return self.store_failed(batch, round, &error).await,
         };
@@ -127,9 +129,9 @@ impl Batches {
         batch.retain(|incoming| incoming.claimed_by().is_none_or(|by| by == node));
     }
 
-    async fn load(&self, batch: &[Incoming]) -> Result<Loaded, StoreError> {
+    async fn load(&self, batch: &[Incoming], round: &Round) -> Result<Loaded, StoreError> {
         let mut instances = BTreeSet::new();
-        let mut keys: BTreeSet<Key> = BTreeSet::new();
+        let mut keys = round.keys.clone();
         for incoming in batch {
             instances.extend(incoming.instance());
             if let Body::Message { correlated, .. } = &incoming.body
@@ -358,7 +360,8 @@ impl Batches {
             }
             Ok(CommitOutcome::KeyTaken { by, key, by_start }) => {
                 self.serving.known_keys.lock().remove(&key);
-                if !by_start {
+                // A key taken by a behaviour was not looked up before: it may be free again.
+                if !by_start && !round.keys.insert(key.clone()) {
                     let reason = format!("key {} = {} is another instance's", key.name, key.value);
                     round.forced.insert(by, Forced::KeyConflict(reason));
                 }

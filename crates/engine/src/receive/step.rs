@@ -1,7 +1,7 @@
 //! Decides one message after another, purely, and folds what each asks for into slices.
 
 use knarr_guard::{Verdict as Judgement, judge};
-use knarr_model::commit::{JournalRow, KeyRow, KeyWrite, Origin, Outcome};
+use knarr_model::commit::{JournalRow, Key, KeyRow, KeyWrite, Origin, Outcome};
 use knarr_model::instance::{FINAL, INITIAL, PURGED};
 use knarr_model::work::{CallEnd, ParkedReason};
 use knarr_model::{Class, Instance, InstanceId, MessageId, Slice, digest};
@@ -25,7 +25,7 @@ pub(crate) struct Decided {
     /// Start messages that must be read before this can be committed.
     pub(crate) needs: Vec<(InstanceId, u32)>,
     /// Keys that messages of this batch named, and whom they are for.
-    pub(crate) resolved: Vec<(knarr_model::commit::Key, InstanceId)>,
+    pub(crate) resolved: Vec<(Key, InstanceId)>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -316,6 +316,7 @@ fn apply(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId, decisio
     if begins {
         begin(fold, incoming, &saved);
     }
+    take_keys(fold, incoming, &saved, begins);
     if ends {
         free_keys(fold, incoming, &saved);
     }
@@ -332,7 +333,7 @@ fn apply(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId, decisio
     effects::fold(fold, incoming, &saved, decision.effects);
 }
 
-/// A run begins: its start message is kept, its business key is taken.
+/// A run begins: its start message is kept until it ends.
 fn begin(fold: &mut Fold<'_>, incoming: &Incoming, saved: &Instance) {
     let Body::Message { envelope, correlated } = &incoming.body else { return };
     let saga = fold.at.saga.name().clone();
@@ -340,15 +341,25 @@ fn begin(fold: &mut Fold<'_>, incoming: &Incoming, saved: &Instance) {
     let origin =
         Origin { run: saved.run, message_id: incoming.id, fingerprint, envelope: envelope.clone() };
     fold.draft(Some(saved.id)).slice.origin = Some(origin);
-    if let Target::Key(key) = &correlated.target {
-        let generation = match fold.keys.get(key) {
-            Some(row) => row.generation + 1,
-            None => 1,
-        };
+}
+
+/// Business keys that are in the book and not yet this instance's are taken, by the start message
+/// or by a behaviour that asked for one.
+fn take_keys(fold: &mut Fold<'_>, incoming: &Incoming, saved: &Instance, begins: bool) {
+    let stored = fold.at.loaded.instances.get(&saved.id);
+    let owned = stored.map(|instance| instance.book.keys.clone()).unwrap_or_default();
+    for (name, value) in &saved.book.keys {
+        let key = Key { name: name.clone(), value: value.clone() };
+        let known = fold.keys.get(&key).copied();
+        let ours = known.is_some_and(|row| row.instance == saved.id && !row.free);
+        if ours || owned.contains(&(name.clone(), value.clone())) {
+            continue;
+        }
+        let generation = known.map_or(0, |row| row.generation) + 1;
         let taken = KeyRow { instance: saved.id, generation, free: false };
         fold.keys.insert(key.clone(), taken);
-        let write =
-            KeyWrite { key: key.clone(), generation, free: false, by: incoming.id, by_start: true };
+        let by = incoming.id;
+        let write = KeyWrite { key, generation, free: false, by, by_start: begins };
         fold.draft(Some(saved.id)).slice.keys.push(write);
     }
 }
@@ -356,7 +367,7 @@ fn begin(fold: &mut Fold<'_>, incoming: &Incoming, saved: &Instance) {
 /// A run ends: keys that may be used again are freed.
 fn free_keys(fold: &mut Fold<'_>, incoming: &Incoming, saved: &Instance) {
     for (name, value) in &saved.book.keys {
-        let key = knarr_model::commit::Key { name: name.clone(), value: value.clone() };
+        let key = Key { name: name.clone(), value: value.clone() };
         if !fold.at.saga.key_is_reusable(name) {
             continue;
         }

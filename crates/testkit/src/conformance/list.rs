@@ -69,7 +69,6 @@ macro_rules! for_each_store_case {
                 a_halt_does_not_throw_a_known_answer_away
             }
             commits {
-                everything_is_read_back_byte_exact
                 pe_110_large_and_then_small_data_come_back_whole
                 pe_109_an_instance_is_found_by_id_and_by_each_key
                 the_version_rises_by_one_per_commit
@@ -83,6 +82,9 @@ macro_rules! for_each_store_case {
                 pe_119_a_run_may_end_in_its_first_step
                 refused_data_is_an_error_of_the_data_and_writes_nothing
                 pe_123_a_nil_id_is_an_id
+            }
+            exact {
+                everything_is_read_back_byte_exact
             }
             fences {
                 an_endpoint_is_made_once

@@ -1,4 +1,4 @@
-//! The suites that every store has to pass: the one place where an adapter's behaviour is specified.
+//! The suites that every store and transport has to pass: here their behaviour is specified.
 
 mod list;
 mod run;

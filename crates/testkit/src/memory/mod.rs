@@ -1,4 +1,4 @@
-//! A store in memory: every table a sorted map, time from a clock port, the same answers every time.
+//! A store in memory: every table a sorted map, time from a clock port, answers always the same.
 
 mod calls;
 mod claims;

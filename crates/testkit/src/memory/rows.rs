@@ -37,7 +37,7 @@ pub struct Rows {
     pub node: BTreeMap<NodeId, DateTime<Utc>>,
     /// Messages set aside.
     pub quarantine: BTreeMap<Uuid, Quarantined>,
-    /// Purses by name and window: the number of the window last drawn from, and permits taken in it.
+    /// Purses by name and window: the window last drawn from, by number, and permits taken in it.
     pub permit: BTreeMap<(String, Duration), (u128, u32)>,
     /// How many journal rows and chunks were ever written: the order in which they were.
     pub written: u64,

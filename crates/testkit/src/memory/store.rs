@@ -1,4 +1,4 @@
-//! The memory store itself: one lock around the tables, and the port's methods handed to their files.
+//! The memory store itself: one lock around the tables, and the port's methods.
 
 use std::sync::Arc;
 use std::time::Duration;

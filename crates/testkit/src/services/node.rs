@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::process::{
-    alive, end, find_binary, free_port, fresh_dir, listens, random, signal, spawn_detached,
-    wait_until,
+    alive, end, find_binary, free_port, fresh_dir, listens, note_pids, random, signal,
+    spawn_detached, wait_until,
 };
 
 const MISSING: &str = "RabbitMQ is not installed: `apt-get install rabbitmq-server`, or give a \
@@ -31,12 +31,18 @@ pub(super) struct Node {
 impl Node {
     /// Starts a fresh node and waits until it takes connections.
     pub(super) fn start_new() -> Node {
+        Node::start_new_with("")
+    }
+
+    /// The same, with further lines for its `rabbitmq.conf`.
+    pub(super) fn start_new_with(lines: &str) -> Node {
         let dir = fresh_dir("rabbitmq");
         for folder in ["mnesia", "log"] {
             fs::create_dir_all(dir.join(folder)).expect("our own folder");
         }
         let settings = "loopback_users = none\nlog.console = false\nlog.file.level = warning\n\
                         disk_free_limit.absolute = 50MB\n";
+        let settings = format!("{settings}{lines}\n");
         fs::write(dir.join("rabbit.conf"), settings).expect("our own folder");
         fs::write(dir.join("plugins"), "[].\n").expect("our own folder");
         let mut node = Node {
@@ -85,6 +91,7 @@ impl Node {
             .ok()
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(shell);
+        note_pids(&self.dir, &[self.pid, self.epmd_pid]);
         let mut answer = Err("it does not listen".to_owned());
         let ready = up
             && wait_until(Duration::from_secs(60), || {
@@ -222,11 +229,6 @@ impl Node {
         // A node that was frozen takes no other signal.
         end(self.pid, "KILL", Duration::from_secs(10));
         end(self.epmd_pid, "KILL", Duration::from_secs(5));
-    }
-
-    /// Pids to end when nobody uses the node any more.
-    pub(super) fn pids(&self) -> Vec<u32> {
-        vec![self.pid, self.epmd_pid]
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::process::end;
+use super::process::{end, watch_ourselves};
 use super::server::{Server, run};
 use super::shared::{self, Service};
 
@@ -82,7 +82,9 @@ impl Private {
     /// When Postgres is not installed or does not start.
     pub async fn launch() -> Private {
         let server = tokio::task::spawn_blocking(Server::start_new).await;
-        Private { server: server.expect("starting Postgres") }
+        let server = server.expect("starting Postgres");
+        watch_ourselves(server.dir());
+        Private { server }
     }
 
     /// Makes a fresh database on this server.

@@ -142,3 +142,28 @@ pub(super) fn find_binary(candidates: &[PathBuf], name: &str) -> Option<PathBuf>
         std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file())
     })
 }
+
+/// Leaves a small shell behind that ends the processes listed in `dir/pids` and removes `dir` once
+/// `over`, a shell condition, holds.
+pub(super) fn watch(dir: &Path, over: &str) {
+    let script = format!(
+        "while sleep 3; do [ -d \"$1\" ] || exit 0; if {over}; then \
+         kill -CONT $(cat \"$1/pids\"); kill -INT $(cat \"$1/pids\"); \
+         kill -TERM $(cat \"$1/pids\"); sleep 5; kill -KILL $(cat \"$1/pids\"); \
+         rm -rf \"$1\"; exit 0; fi; done"
+    );
+    let dir = dir.to_string_lossy();
+    let command = ["sh", "-c", &script, "watch", &dir];
+    let _best_effort = spawn_detached(&command, &[], None, Path::new("/dev/null"));
+}
+
+/// The same, when this process is gone without having ended them: a test that was killed.
+pub(super) fn watch_ourselves(dir: &Path) {
+    watch(dir, &format!("! kill -0 {}", std::process::id()));
+}
+
+/// Notes which processes belong to `dir`.
+pub(super) fn note_pids(dir: &Path, pids: &[u32]) {
+    let text: Vec<_> = pids.iter().map(u32::to_string).collect();
+    let _best_effort = fs::write(dir.join("pids"), text.join(" "));
+}

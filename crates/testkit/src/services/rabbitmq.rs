@@ -8,6 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::node::Node;
+use super::process::{end, watch_ourselves};
 use super::shared::{self, Service};
 
 /// Where a virtual host lives and how it is made and deleted.
@@ -106,8 +107,19 @@ impl Private {
     /// # Panics
     /// When RabbitMQ is not installed or does not start.
     pub async fn launch() -> Private {
-        let node = tokio::task::spawn_blocking(Node::start_new).await;
-        Private { node: node.expect("starting a broker") }
+        Private::launch_with("").await
+    }
+
+    /// The same, with further lines for its `rabbitmq.conf`, such as a listener with TLS.
+    ///
+    /// # Panics
+    /// When RabbitMQ is not installed or does not start.
+    pub async fn launch_with(lines: &str) -> Private {
+        let lines = lines.to_owned();
+        let node = tokio::task::spawn_blocking(move || Node::start_new_with(&lines)).await;
+        let node = node.expect("starting a broker");
+        watch_ourselves(node.dir());
+        Private { node }
     }
 
     /// `amqp://guest:guest@127.0.0.1:port/%2f`; the same after every start.
@@ -120,11 +132,21 @@ impl Private {
         self.node.port
     }
 
+    /// Has the broker write the names of its quorum queues to disk.
+    ///
+    /// RabbitMQ 3.10 does that some time after it confirmed a declare: a broker that is killed
+    /// before forgets the queue's log, which is no fault of anything under test.
+    pub async fn remember_queues(&self) {
+        let sync = "[dets:sync(T) || T <- [ra_directory_reverse, ra_log_meta], \
+                    dets:info(T) =/= undefined], ok";
+        self.eval(sync).await.expect("synced");
+    }
+
     /// Kills the broker without warning. Data stay.
     pub async fn kill9(&self) {
         let node = self.node.clone();
         let killed = tokio::task::spawn_blocking(move || {
-            super::process::end(node.pid, "KILL", Duration::from_secs(10));
+            end(node.pid, "KILL", Duration::from_secs(10));
         });
         killed.await.expect("killing a broker");
     }

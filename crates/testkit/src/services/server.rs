@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
 
 use super::process::{
-    User, alive, end, find_binary, free_port, fresh_dir, listens, signal, spawn_detached,
-    unprivileged, wait_until,
+    User, alive, end, find_binary, free_port, fresh_dir, listens, note_pids, signal,
+    spawn_detached, unprivileged, wait_until,
 };
 
 const MISSING: &str = "Postgres is not installed: `apt-get install postgresql`, or give a \
@@ -102,6 +102,7 @@ impl Server {
         for _attempt in 0..20 {
             self.pid = spawn_detached(&command, &[], user, &log).expect(MISSING);
             let pid = self.pid;
+            note_pids(&self.dir, &[pid]);
             wait_until(Duration::from_secs(60), || !alive(pid) || self.takes_statements());
             if alive(pid) {
                 return;
@@ -132,11 +133,6 @@ impl Server {
         // Immediate shutdown: it takes its own processes with it.
         end(self.pid, "QUIT", Duration::from_secs(10));
         let _best_effort = fs::remove_dir_all(&self.dir);
-    }
-
-    /// Pids to end when nobody uses the server any more.
-    pub(super) fn pids(&self) -> Vec<u32> {
-        vec![self.pid]
     }
 }
 

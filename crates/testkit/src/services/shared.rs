@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::node::Node;
-use super::process::spawn_detached;
+use super::process::watch;
 use super::server::Server;
 
 /// Minutes after which instances that no test asked for are ended.
@@ -142,37 +142,25 @@ pub fn stop(service: Service) -> bool {
 }
 
 fn launch(service: Service) -> Found {
-    let (found, dir, pids) = match service {
+    let (found, dir) = match service {
         Service::Rabbitmq => {
             let node = Node::start_new();
             write(service, &node);
-            (Found::Broker(node.clone()), node.dir().clone(), node.pids())
+            (Found::Broker(node.clone()), node.dir().clone())
         }
         Service::Postgres => {
             let server = Server::start_new();
             write(service, &server);
-            (Found::Database(server.clone()), server.dir().clone(), server.pids())
+            (Found::Database(server.clone()), server.dir().clone())
         }
     };
     File::create(used_file(service)).expect("the temporary folder can be written");
-    watch(service, &dir, &pids);
-    found
-}
-
-/// Leaves a small shell behind that ends the instance once no test has asked for it for long.
-fn watch(service: Service, dir: &Path, pids: &[u32]) {
-    let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
-    let script = format!(
-        "while sleep 20; do [ -d \"$1\" ] && [ -e \"$2\" ] || exit 0; \
-         if [ -n \"$(find \"$2\" -mmin +{IDLE_MINUTES})\" ]; then \
-         kill -INT {pids}; kill -TERM {pids}; sleep 5; kill -KILL {pids}; \
-         rm -rf \"$1\" \"$2\" \"$3\"; exit 0; fi; done",
-        pids = pids.join(" ")
+    let idle = format!(
+        "[ ! -e '{used}' ] || [ -n \"$(find '{used}' -mmin +{IDLE_MINUTES})\" ]",
+        used = used_file(service).display()
     );
-    let (used, state) = (used_file(service), state_file(service));
-    let paths = [dir, &used, &state].map(|path| path.to_string_lossy().into_owned());
-    let command = ["sh", "-c", &script, "watch", &paths[0], &paths[1], &paths[2]];
-    let _best_effort = spawn_detached(&command, &[], None, Path::new("/dev/null"));
+    watch(&dir, &idle);
+    found
 }
 
 fn read(service: Service) -> Option<Found> {

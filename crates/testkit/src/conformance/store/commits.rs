@@ -2,185 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use knarr_model::commit::{CommitOutcome, Origin, Outcome, Slice};
-use knarr_model::envelope::{Context, Envelope};
 use knarr_model::ids::{InstanceId, MessageId, RowId};
-use knarr_model::instance::{Book, Instance, Join, OpenCall, OpenTimer};
-use knarr_model::retry::RetryPolicy;
-use knarr_model::work::{Addressing, Outgoing, ParkedReason};
+use knarr_model::instance::Instance;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::stores::Stores;
-use super::world::{HARD_NAME, HARD_TEXT, World, every_header, kept, key, lost, raw};
+use super::world::{World, kept, key, lost, raw};
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("it can be written as JSON")
-}
-
-/// JSON that stores have been seen to normalise: spacing, doubled members, big and odd numbers,
-/// escapes, a NUL.
-const HARD_JSON: &str = "{ \"z\":1.0, \"a\" : [ ], \"a\":12345678901234567890123,\t\"e\":1E+2,\
-    \"nul\":\"\\u0000\",\"esc\":\"\\u00e9/\\/\", \"\u{1f41f}\":\"\u{5e9}\",\"x\":{\"y\":[null,{}]}}";
-
-fn hard_context(world: &World) -> Context {
-    Context {
-        conversation_id: Some(world.id()),
-        initiator_id: Some(world.id()),
-        headers: every_header(),
-        trace_parent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
-        trace_state: Some("a=1".to_owned()),
-        baggage: Some("tenant=ü".to_owned()),
-    }
-}
-
-fn hard_envelope(world: &World) -> Envelope {
-    Envelope {
-        request_id: Some(world.id()),
-        correlation_id: Some(world.id()),
-        conversation_id: Some(world.id()),
-        initiator_id: Some(world.id()),
-        source_address: Some("rabbitmq://host/a?b=c".to_owned()),
-        destination_address: Some(String::new()),
-        response_address: Some(HARD_TEXT.to_owned()),
-        fault_address: Some("rabbitmq://host/fault".to_owned()),
-        message: raw(HARD_JSON),
-        expiration_time: Some(world.at(60_000)),
-        sent_time: Some(world.at(-1)),
-        headers: every_header(),
-        reply_to: Some("amq.rabbitmq.reply-to.x".to_owned()),
-        ..world.envelope()
-    }
-}
-
-fn hard_outgoing(world: &World, instance: InstanceId) -> Outgoing {
-    Outgoing {
-        addressing: Addressing::Publish { bases: vec!["Shop:Event".to_owned(), "Ä".to_owned()] },
-        routing_key: "alpha.β".to_owned(),
-        correlation_id: Some(world.id()),
-        headers: every_header(),
-        expires_at: Some(world.at(60_000)),
-        priority: Some(3),
-        body: Bytes::from_static(&[0, 255, 1, 128, 10]),
-        ..world.outgoing(instance, 1)
-    }
-}
-
-fn hard_instance(world: &World, id: InstanceId, timer: RowId, call: RowId) -> Instance {
-    let token = OpenTimer { token: timer, due: world.at(5_000) };
-    Instance {
-        run: 7,
-        state: format!("State {HARD_NAME}"),
-        definition_version: 41,
-        data: raw(HARD_JSON),
-        book: Book {
-            applied: 12,
-            produced: i64::MAX,
-            timers: BTreeMap::from([(HARD_TEXT.to_owned(), token)]),
-            calls: vec![OpenCall { call: "Look".to_owned(), token: call }],
-            joins: BTreeMap::from([(3, Join { seen: vec![0, 2], fired: true })]),
-            deferred: vec!["urn:message:Shop:OrderPaid".to_owned()],
-            keys: vec![("number".to_owned(), HARD_TEXT.to_owned())],
-        },
-        incident: Some(world.id()),
-        ..world.instance(id, 1)
-    }
-}
-
-/// Every part of a slice is written, and each is read back exactly as it was: text with NUL and of
-/// all scripts, JSON byte for byte, header values with their AMQP types, decimals with their
-/// scale, times to the microsecond.
-pub async fn everything_is_read_back_byte_exact(stores: Stores) {
-    let world = World::new(stores).await;
-    let id = InstanceId(world.id());
-    let timer =
-        knarr_model::work::Timer { context: hard_context(&world), ..world.timer(id, -1_000) };
-    let call = knarr_model::work::ActivityTask {
-        payload: raw(HARD_JSON),
-        memo: Some(serde_json::json!({"analysis": "\u{0}", "n": 1.5})),
-        retry: Some(RetryPolicy::doubling(5, Duration::from_millis(1), Duration::from_secs(9))),
-        deadline: Some(Duration::from_millis(1_500)),
-        context: hard_context(&world),
-        ..world.call(id, "Look", -1_000)
-    };
-    let envelope = hard_envelope(&world);
-    let mut parked = world.parked(Some(id), 4, ParkedReason::Missing, Some(-1_000));
-    parked.message_id = envelope.message_id;
-    parked.envelope = Arc::new(envelope);
-    parked.error = Some(HARD_TEXT.to_owned());
-    parked.attempt = 2;
-    let mut aside = world.quarantined(knarr_model::Class::Exhausted);
-    aside.errors = vec![HARD_TEXT.to_owned(), String::new()];
-    aside.reason = HARD_TEXT.to_owned();
-    aside.headers = every_header();
-    aside.body = Bytes::from_static(&[0, 1, 254, 255]);
-    aside.size = 70_000_000_000;
-    (aside.instance, aside.run, aside.state) = (Some(id), Some(7), Some(HARD_NAME.to_owned()));
-    aside.fingerprint = Some("ab".repeat(32));
-    let origin = Origin {
-        run: 7,
-        message_id: MessageId(world.id()),
-        fingerprint: [0xfe; 32],
-        envelope: Arc::new(hard_envelope(&world)),
-    };
-    let instance = hard_instance(&world, id, timer.id, call.id);
-    let row = knarr_model::commit::JournalRow {
-        event: HARD_NAME.to_owned(),
-        to_state: Some(HARD_NAME.to_owned()),
-        run: Some(7),
-        ..world.applied(id, 12)
-    };
-    let message = hard_outgoing(&world, id);
-    let chunks = world
-        .commit(vec![Slice {
-            key: Some(id),
-            instance: Some(instance.clone()),
-            origin: Some(origin.clone()),
-            journal: vec![row.clone()],
-            timers: vec![timer.clone()],
-            tasks: vec![call.clone()],
-            parked: vec![parked.clone()],
-            quarantine: vec![aside.clone()],
-            outgoing: vec![message.clone()],
-            ..Slice::default()
-        }])
-        .await;
-
-    assert_eq!(json(&world.read(id).await), json(&Some(instance.clone())));
-    let stored = world.store().origin(&world.saga, id, 7).await.expect("origin is read");
-    assert_eq!(json(&stored), json(&Some(origin)));
-    let detail = world.stores.records.instance(&world.saga, id).await.expect("detail is read");
-    let detail = detail.expect("the instance is there");
-    assert_eq!(json(&detail.instance), json(&instance));
-    assert_eq!(json(&detail.journal), json(&vec![row]));
-    assert_eq!(json(&detail.timers), json(&vec![timer.clone()]));
-    assert_eq!(json(&detail.calls), json(&vec![call.clone()]));
-    assert_eq!(json(&detail.parked), json(&vec![parked.clone()]));
-    let kept = world.stores.records.quarantined(aside.id).await.expect("it is read");
-    let kept = kept.expect("it was set aside");
-    assert_eq!(kept.body, aside.body);
-    assert_eq!(json(&kept), json(&aside));
-
-    let claim = world.claim(world.other, 10);
-    let timers = world.second().claim_timers(&claim).await.expect("timers are claimed");
-    assert_eq!(json(&timers), json(&vec![timer]));
-    let held = world.second().claim_parked(&claim).await.expect("parked rows are claimed");
-    assert_eq!(json(&held), json(&vec![parked]));
-    let calls = world.claim_calls(world.second(), world.other).await;
-    assert_eq!(
-        json(&calls),
-        json(&vec![knarr_model::work::ActivityTask { attempt: 1, claims: 1, ..call }])
-    );
-    let stored = world.second().own_chunks(world.node, &[]).await.expect("chunks are read");
-    for chunk in [&chunks[0], &stored[0]] {
-        assert_eq!(chunk.endpoint, world.endpoint);
-        assert_eq!(json(&chunk.messages), json(&vec![message.clone()]));
-        assert_eq!(chunk.messages[0].body, message.body);
-    }
-    assert_eq!((chunks.len(), stored.len(), chunks[0].id), (1, 1, stored[0].id));
 }
 
 /// 1 MiB of data comes back whole, and a shorter value leaves no rest of the longer one (PE-110).

@@ -1,10 +1,12 @@
-//! What a store does, case by case. Where the design pages leave a choice, the case's doc is the rule.
+//! What a store does, case by case. Where the design leaves a choice, the case's doc is the rule.
 
 mod stores;
+mod values;
 pub mod world;
 
 pub mod calls;
 pub mod commits;
+pub mod exact;
 pub mod fences;
 pub mod keys;
 pub mod nodes;

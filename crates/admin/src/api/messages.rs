@@ -1,0 +1,101 @@
+//! `POST /api/v1/messages`: a person sends a message, on the embedded default too.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::HeaderMap;
+use knarr_model::ids::derived_id;
+use knarr_model::ports::transport::Published;
+use knarr_model::{HeaderValue, Headers, MessageId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::body;
+use super::shown::Shown;
+use crate::draft::Draft;
+use crate::paging::{Asked, query};
+use crate::problem::Problem;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    /// `Namespace:Name` or the URN.
+    #[serde(rename = "type")]
+    name: String,
+    message: Box<RawValue>,
+    #[serde(default)]
+    headers: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Options {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Answer {
+    message_id: Uuid,
+    #[serde(rename = "type")]
+    urn: String,
+    exchange: String,
+    /// True when nothing was sent because only a check was asked for.
+    dry_run: bool,
+}
+
+pub(crate) async fn send(
+    State(shown): State<Shown>,
+    asked: Asked<Options>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Answer>, Problem> {
+    let Options { dry_run } = query(asked)?;
+    let sent: Sent = body::read(&shown.settings, &headers, body)?;
+    let given =
+        sent.headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_json(value)));
+    let draft = Draft::new(&sent.name, &sent.message, Headers(given.collect()))
+        .map_err(|bad| Problem::bad_request(format!("{bad}.")))?;
+    let id = message_id(&shown, &headers)?;
+    let (urn, exchange) = (draft.urn(), draft.exchange());
+    if !dry_run {
+        publish(&shown, draft, id).await?;
+    }
+    Ok(Json(Answer { message_id: id.0, urn, exchange, dry_run }))
+}
+
+/// The same `Idempotency-Key` gives the same message id: what is sent twice counts as a duplicate.
+fn message_id(shown: &Shown, headers: &HeaderMap) -> Result<MessageId, Problem> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(MessageId(shown.sources.clock.new_id()));
+    };
+    match key.as_bytes() {
+        key if (1..=255).contains(&key.len()) => {
+            Ok(MessageId(derived_id(&[b"idempotency-key", key])))
+        }
+        _ => Err(Problem::bad_request("Idempotency-Key must be 1 to 255 bytes long.")),
+    }
+}
+
+async fn publish(shown: &Shown, draft: Draft, id: MessageId) -> Result<(), Problem> {
+    let (name, exchange) = (draft.urn(), draft.exchange());
+    let message = draft.outgoing(id, shown.sources.clock.now(), &shown.sources.host);
+    match shown.sources.transport.publish(&[message]).await.pop() {
+        Some(Published::Confirmed) => Ok(()),
+        Some(Published::Returned(_)) => Err(Problem::unknown(format!(
+            "Nobody takes {name}: no queue is bound to the exchange {exchange}. Is the name right?"
+        ))),
+        Some(Published::Impossible(why)) => Err(Problem::bad_request(format!("{why}."))),
+        Some(Published::Unknown(why)) => Err(Problem::away(format!(
+            "It is not known whether message {id} was sent: {why}. Sent again with the same \
+             Idempotency-Key it counts once."
+        ))),
+        None => Err(Problem::away("The broker gave no answer.")),
+    }
+}

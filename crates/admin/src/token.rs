@@ -1,0 +1,73 @@
+//! The secret that opens the API, compared without telling by its time how much of it was right.
+
+use std::fmt;
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq;
+
+/// A bearer token. Its text is never shown by `Debug`.
+#[derive(Clone)]
+pub struct Token(Arc<str>);
+
+impl Token {
+    /// The shortest token that is taken, in bytes.
+    pub const SHORTEST: usize = 16;
+
+    /// A token of at least [`Token::SHORTEST`] visible ASCII characters, as a header can carry it.
+    ///
+    /// # Errors
+    /// What is wrong with it, without repeating it.
+    pub fn new(text: &str) -> Result<Token, String> {
+        if text.len() < Token::SHORTEST {
+            return Err(format!(
+                "is {} characters long, at least {} are needed",
+                text.len(),
+                Token::SHORTEST
+            ));
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("holds blanks or characters that no header can carry".to_owned());
+        }
+        Ok(Token(text.into()))
+    }
+
+    /// The secret itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `given` is this token.
+    pub(crate) fn is(&self, given: &str) -> bool {
+        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_token_opens() {
+        let token = Token::new("0123456789abcdef").expect("long enough");
+        assert!(token.is("0123456789abcdef"));
+        for wrong in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef0"] {
+            assert!(!token.is(wrong), "{wrong}");
+        }
+        assert!(!format!("{token:?}").contains("0123"));
+    }
+
+    #[test]
+    fn short_tokens_and_blanks_are_refused_without_being_repeated() {
+        for bad in ["secret", "0123456789 abcdef", "0123456789abcdeé", "0123456789abcdef\n"] {
+            let why = Token::new(bad).expect_err(bad);
+            assert!(!why.contains(bad.trim()), "{why}");
+        }
+    }
+}

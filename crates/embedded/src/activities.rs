@@ -1,0 +1,213 @@
+//! Calls: asked for by commits, claimed for an attempt, recorded, and claimed again once ended.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use knarr_model::Slice;
+use knarr_model::ids::{InstanceId, NodeId};
+use knarr_model::work::{ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, EndedCall};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use crate::claims::{Ready, free};
+use crate::error::Error;
+use crate::rows::{
+    from_json, get, hex, id, instant, json, micros, name, raw, readable, some_json,
+    some_json_column, whole,
+};
+
+const INSERT: &str = "INSERT INTO activity
+        (id, endpoint, saga, instance, run, call, payload, idempotency_key, attempt, claims, memo,
+        due_at, retry, deadline, context)
+    SELECT unhex(j.value ->> 0), j.value ->> 1, j.value ->> 2, unhex(j.value ->> 3), j.value ->> 4,
+        j.value ->> 5, j.value ->> 6, unhex(j.value ->> 7), j.value ->> 8, j.value ->> 9,
+        j.value ->> 10, j.value ->> 11, j.value ->> 12, j.value ->> 13, j.value ->> 14
+    FROM json_each(?1) j";
+const CANCEL: &str = "DELETE FROM activity WHERE saga = ?1
+    AND id IN (SELECT unhex(value) FROM json_each(?2))";
+const FORGET: &str = "DELETE FROM activity WHERE saga = ?1 AND instance = ?2";
+const DUE: &str = concat!(
+    "SELECT a.id, a.due_at FROM activity a
+    WHERE a.endpoint = ?5 AND a.due_at <= ?2 AND a.ended IS NULL
+        AND a.call IN (SELECT value FROM json_each(?7)) AND ",
+    free!("a"),
+    " ORDER BY a.due_at, a.id LIMIT ?6"
+);
+/// An attempt that ended with its node's lease, or never reached its node, stays the one to run.
+const CLAIM: &str = "UPDATE activity
+    SET attempt = attempt + (node IS NULL), claims = claims + 1, node = ?1
+    WHERE id IN (SELECT unhex(value) FROM json_each(?2))
+    RETURNING id, endpoint, saga, instance, run, call, payload, idempotency_key, attempt, claims,
+        memo, due_at, retry, deadline, context";
+const DUE_ENDED: &str = concat!(
+    "SELECT a.id, a.due_at FROM activity a
+    WHERE a.endpoint = ?5 AND a.due_at <= ?2 AND a.ended IS NOT NULL AND ",
+    free!("a"),
+    " ORDER BY a.due_at, a.id LIMIT ?6"
+);
+const CLAIM_ENDED: &str = "UPDATE activity SET node = ?1
+    WHERE id IN (SELECT unhex(value) FROM json_each(?2))
+    RETURNING id, endpoint, saga, instance, run, call, payload, idempotency_key, attempt, claims,
+        memo, due_at, retry, deadline, context, ended, decide_attempt";
+/// An end repeated under its own claim changes nothing: its first answer may have been lost.
+const END: &str = "UPDATE activity
+    SET due_at = iif(ended IS NULL, ?5, due_at), ended = coalesce(ended, ?4)
+    WHERE id = ?1 AND node = ?2 AND claims = ?3";
+const AGAIN: &str = "UPDATE activity
+    SET due_at = ?4, memo = ?5, attempt = attempt - ?6, node = NULL
+    WHERE id = ?1 AND node = ?2 AND claims = ?3 AND ended IS NULL";
+const OF_INSTANCE: &str = "SELECT id, endpoint, saga, instance, run, call, payload,
+        idempotency_key, attempt, claims, memo, due_at, retry, deadline, context
+    FROM activity WHERE saga = ?1 AND instance = ?2 ORDER BY id";
+
+/// The calls that the slices ask for and withdraw, as parameters.
+pub(crate) fn rows(slices: &[&Slice]) -> Result<(Option<String>, Option<String>), Error> {
+    let (mut asked, mut withdrawn) = (Vec::new(), Vec::new());
+    for slice in slices {
+        for call in &slice.tasks {
+            asked.push((
+                hex(call.id.0),
+                &call.endpoint,
+                &call.saga,
+                hex(call.instance.0),
+                call.run,
+                &call.call,
+                call.payload.get(),
+                hex(call.idempotency_key),
+                call.attempt,
+                call.claims,
+                call.memo.as_ref().map(json).transpose()?,
+                micros(call.due_at),
+                call.retry.as_ref().map(json).transpose()?,
+                call.deadline.map(whole_micros),
+                json(&call.context)?,
+            ));
+        }
+        withdrawn.extend(slice.cancelled_tasks.iter().map(|row| hex(row.0)));
+    }
+    Ok((some_json(&asked)?, some_json(&withdrawn)?))
+}
+
+fn whole_micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Asks for calls.
+pub(crate) async fn insert(connection: &mut SqliteConnection, rows: &str) -> Result<(), Error> {
+    sqlx::query(INSERT).bind(rows).execute(connection).await?;
+    Ok(())
+}
+
+/// Withdraws calls; absent ones do not matter.
+pub(crate) async fn cancel(
+    connection: &mut SqliteConnection,
+    saga: &str,
+    rows: &str,
+) -> Result<(), Error> {
+    sqlx::query(CANCEL).bind(saga).bind(rows).execute(connection).await?;
+    Ok(())
+}
+
+/// Drops the calls of a purged instance.
+pub(crate) async fn forget(
+    connection: &mut SqliteConnection,
+    saga: &str,
+    instance: InstanceId,
+) -> Result<(), Error> {
+    sqlx::query(FORGET).bind(saga).bind(instance.0).execute(connection).await?;
+    Ok(())
+}
+
+/// Claims calls that are due, of the given types.
+pub(crate) async fn claim(
+    connection: &mut SqliteConnection,
+    claim: &Claim,
+    calls: &[String],
+    now: DateTime<Utc>,
+) -> Result<Vec<ActivityTask>, Error> {
+    let Some(ready) = Ready::new(connection, claim, now).await? else { return Ok(Vec::new()) };
+    let chosen = ready.earliest(connection, DUE, Some(&json(calls)?)).await?;
+    if chosen.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = ready.mark(connection, CLAIM, &chosen).await?;
+    let mut calls = readable("call", &rows, read);
+    calls.sort_by_key(|call| (call.due_at, call.id));
+    Ok(calls)
+}
+
+/// Claims calls that have ended and wait for their saga.
+pub(crate) async fn claim_ended(
+    connection: &mut SqliteConnection,
+    claim: &Claim,
+    now: DateTime<Utc>,
+) -> Result<Vec<EndedCall>, Error> {
+    let Some(ready) = Ready::new(connection, claim, now).await? else { return Ok(Vec::new()) };
+    let chosen = ready.earliest(connection, DUE_ENDED, None).await?;
+    if chosen.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = ready.mark(connection, CLAIM_ENDED, &chosen).await?;
+    let mut ended = readable("ended call", &rows, |row| {
+        let end: CallEnd = from_json(row, 15)?;
+        Ok(EndedCall { task: read(row)?, end, decide_attempt: whole(row, 16)? })
+    });
+    ended.sort_by_key(|call| (call.task.due_at, call.task.id));
+    Ok(ended)
+}
+
+/// Takes the outcome of one attempt unless it is late.
+pub(crate) async fn record(
+    connection: &mut SqliteConnection,
+    node: NodeId,
+    record: &AttemptRecord,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let query = match &record.outcome {
+        AttemptOutcome::Ended(end) => sqlx::query(END)
+            .bind(record.task.0)
+            .bind(node.0)
+            .bind(record.claims)
+            .bind(json(end)?)
+            .bind(micros(now)),
+        AttemptOutcome::Again { due_at, memo, used } => sqlx::query(AGAIN)
+            .bind(record.task.0)
+            .bind(node.0)
+            .bind(record.claims)
+            .bind(micros(*due_at))
+            .bind(memo.as_ref().map(json).transpose()?)
+            .bind(!used),
+    };
+    Ok(query.execute(connection).await?.rows_affected() == 1)
+}
+
+/// An instance's calls, in the order of their ids.
+pub(crate) async fn of_instance(
+    connection: &mut SqliteConnection,
+    saga: &str,
+    instance: InstanceId,
+) -> Result<Vec<ActivityTask>, Error> {
+    let rows = sqlx::query(OF_INSTANCE).bind(saga).bind(instance.0).fetch_all(connection).await?;
+    Ok(readable("call", &rows, read))
+}
+
+fn read(row: &SqliteRow) -> Result<ActivityTask, Error> {
+    let deadline: Option<i64> = get(row, 13)?;
+    Ok(ActivityTask {
+        id: id(row, 0)?,
+        endpoint: name(row, 1)?,
+        saga: name(row, 2)?,
+        instance: id(row, 3)?,
+        run: whole(row, 4)?,
+        call: get(row, 5)?,
+        payload: raw(row, 6)?,
+        idempotency_key: id(row, 7)?,
+        attempt: whole(row, 8)?,
+        claims: get(row, 9)?,
+        memo: some_json_column(row, 10)?,
+        due_at: instant(row, 11)?,
+        retry: some_json_column(row, 12)?,
+        deadline: deadline.map(|micros| Duration::from_micros(micros.unsigned_abs())),
+        context: from_json(row, 14)?,
+    })
+}

@@ -1,0 +1,142 @@
+//! Instances: read by id, written by version, turned into tombstones.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use knarr_model::ids::InstanceId;
+use knarr_model::instance::{Book, PURGED};
+use knarr_model::{Instance, Slice};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use crate::error::Error;
+use crate::rows::{
+    from_json, get, hex, id, ids, json, micros, name, raw, some_id, some_json, whole,
+};
+
+const FIND: &str = "SELECT i.saga, i.id, i.run, i.state, i.version, i.definition_version,
+        i.data, i.book, i.incident, i.updated_at
+    FROM json_each(?2) j
+    CROSS JOIN instance i ON i.saga = ?1 AND i.id = unhex(j.value)";
+const VERSIONS: &str = "SELECT i.id, i.version
+    FROM json_each(?2) j
+    CROSS JOIN instance i ON i.saga = ?1 AND i.id = unhex(j.value)";
+const WRITE: &str = "INSERT INTO instance
+        (saga, id, run, state, version, definition_version, data, book, incident, updated_at)
+    SELECT ?1, unhex(j.value ->> 0), j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4,
+        j.value ->> 5, j.value ->> 6, unhex(j.value ->> 7), ?3
+    FROM json_each(?2) j WHERE true
+    ON CONFLICT (saga, id) DO UPDATE SET
+        run = excluded.run, state = excluded.state, version = excluded.version,
+        definition_version = excluded.definition_version, data = excluded.data,
+        book = excluded.book, incident = excluded.incident, updated_at = excluded.updated_at";
+const ENTOMB: &str = "UPDATE instance
+    SET state = ?3, version = version + 1, data = 'null', book = ?4, updated_at = ?5
+    WHERE saga = ?1 AND id = ?2";
+
+/// The instances among `wanted` that exist, with the time of their last change.
+pub(crate) async fn find(
+    connection: &mut SqliteConnection,
+    saga: &str,
+    wanted: impl IntoIterator<Item = &InstanceId>,
+) -> Result<Vec<(Instance, DateTime<Utc>)>, Error> {
+    let wanted = ids(wanted.into_iter().map(|id| &id.0))?;
+    let rows = sqlx::query(FIND).bind(saga).bind(wanted).fetch_all(connection).await?;
+    rows.iter().map(read).collect()
+}
+
+/// Which slices lose because another commit was first, and which instances were swept meanwhile.
+pub(crate) async fn conflicts(
+    connection: &mut SqliteConnection,
+    saga: &str,
+    slices: &[Slice],
+) -> Result<(Vec<InstanceId>, Vec<InstanceId>), Error> {
+    let written: Vec<&Instance> =
+        slices.iter().filter_map(|slice| slice.instance.as_ref()).collect();
+    if written.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let wanted = ids(written.iter().map(|instance| &instance.id.0))?;
+    let rows = sqlx::query(VERSIONS).bind(saga).bind(wanted).fetch_all(connection).await?;
+    let mut stored: BTreeMap<InstanceId, i64> = BTreeMap::new();
+    for row in &rows {
+        stored.insert(id(row, 0)?, get(row, 1)?);
+    }
+    let (mut lost, mut swept) = (Vec::new(), Vec::new());
+    for instance in written {
+        match stored.get(&instance.id) {
+            Some(version) if *version == instance.version - 1 => {}
+            Some(_) => lost.push(instance.id),
+            None if instance.version == 1 => {}
+            None => swept.push(instance.id),
+        }
+    }
+    Ok((lost, swept))
+}
+
+/// The instances that the slices write, as one parameter.
+pub(crate) fn rows(slices: &[&Slice]) -> Result<Option<String>, Error> {
+    let mut rows = Vec::with_capacity(slices.len());
+    for instance in slices.iter().filter_map(|slice| slice.instance.as_ref()) {
+        rows.push((
+            hex(instance.id.0),
+            instance.run,
+            &instance.state,
+            instance.version,
+            instance.definition_version,
+            instance.data.get(),
+            json(&instance.book)?,
+            instance.incident.map(hex),
+        ));
+    }
+    some_json(&rows)
+}
+
+/// Writes instances; their versions were checked in the same transaction.
+pub(crate) async fn write(
+    connection: &mut SqliteConnection,
+    saga: &str,
+    rows: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query(WRITE).bind(saga).bind(rows).bind(micros(now)).execute(connection).await?;
+    Ok(())
+}
+
+/// Makes the tombstone. The counters stay: they number the journal and what was sent, which both
+/// outlive the run. `None` if there is no such instance.
+pub(crate) async fn entomb(
+    connection: &mut SqliteConnection,
+    saga: &str,
+    instance: InstanceId,
+    now: DateTime<Utc>,
+) -> Result<Option<()>, Error> {
+    let found = find(connection, saga, [&instance]).await?;
+    let Some((instance, _)) = found.into_iter().next() else { return Ok(None) };
+    let Book { applied, produced, .. } = instance.book;
+    let book = json(&Book { applied, produced, ..Book::default() })?;
+    sqlx::query(ENTOMB)
+        .bind(saga)
+        .bind(instance.id.0)
+        .bind(PURGED)
+        .bind(book)
+        .bind(micros(now))
+        .execute(connection)
+        .await?;
+    Ok(Some(()))
+}
+
+fn read(row: &SqliteRow) -> Result<(Instance, DateTime<Utc>), Error> {
+    let instance = Instance {
+        saga: name(row, 0)?,
+        id: id(row, 1)?,
+        run: whole(row, 2)?,
+        state: get(row, 3)?,
+        version: get(row, 4)?,
+        definition_version: whole(row, 5)?,
+        data: raw(row, 6)?,
+        book: from_json(row, 7)?,
+        incident: some_id(row, 8)?,
+    };
+    Ok((instance, crate::rows::instant(row, 9)?))
+}

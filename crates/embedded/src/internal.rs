@@ -1,0 +1,104 @@
+//! Internal deliveries inside a commit: rows that are done are deleted, others wait again.
+
+use knarr_model::Slice;
+use knarr_model::commit::Again;
+use knarr_model::ids::{NodeId, RowId};
+use knarr_model::work::RowKind;
+use sqlx::SqliteConnection;
+use std::collections::BTreeSet;
+
+use crate::error::Error;
+use crate::rows::{hex, id, ids, micros, some_json};
+
+const TAKE_TIMERS: &str = "DELETE FROM timer
+    WHERE node = ?1 AND id IN (SELECT unhex(value) FROM json_each(?2)) RETURNING id";
+const TAKE_CALLS: &str = "DELETE FROM activity
+    WHERE node = ?1 AND ended IS NOT NULL AND id IN (SELECT unhex(value) FROM json_each(?2))
+    RETURNING id";
+const TAKE_PARKED: &str = "DELETE FROM parked
+    WHERE node = ?1 AND id IN (SELECT unhex(value) FROM json_each(?2)) RETURNING id";
+const TIMERS_AGAIN: &str = "UPDATE timer
+    SET node = NULL, due_at = coalesce(w.due_at, timer.due_at), attempt = w.attempt,
+        error = w.error
+    FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS due_at, value ->> 2 AS attempt,
+        value ->> 3 AS error FROM json_each(?2)) w
+    WHERE timer.id = w.id AND timer.node = ?1
+    RETURNING timer.id";
+const CALLS_AGAIN: &str = "UPDATE activity
+    SET node = NULL, due_at = coalesce(w.due_at, activity.due_at), decide_attempt = w.attempt,
+        error = w.error
+    FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS due_at, value ->> 2 AS attempt,
+        value ->> 3 AS error FROM json_each(?2)) w
+    WHERE activity.id = w.id AND activity.node = ?1 AND activity.ended IS NOT NULL
+    RETURNING activity.id";
+const PARKED_AGAIN: &str = "UPDATE parked
+    SET node = NULL, due_at = w.due_at, attempt = w.attempt, error = w.error,
+        reason = coalesce(w.reason, parked.reason),
+        behind = coalesce(w.reason, parked.reason) = 'held'
+    FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS due_at, value ->> 2 AS attempt,
+        value ->> 3 AS error, value ->> 4 AS reason FROM json_each(?2)) w
+    WHERE parked.id = w.id AND parked.node = ?1
+    RETURNING parked.id";
+
+/// One statement's work: its SQL, its parameter, and the rows that it must find.
+struct Step {
+    sql: &'static str,
+    rows: String,
+    wanted: BTreeSet<RowId>,
+}
+
+/// What a commit does to internal deliveries.
+pub(crate) struct Steps(Vec<Step>);
+
+/// The statements that the slices need; kinds without rows need none.
+pub(crate) fn steps(slices: &[&Slice]) -> Result<Steps, Error> {
+    let mut steps = Vec::new();
+    for (kind, take, again) in [
+        (RowKind::Timer, TAKE_TIMERS, TIMERS_AGAIN),
+        (RowKind::Call, TAKE_CALLS, CALLS_AGAIN),
+        (RowKind::Parked, TAKE_PARKED, PARKED_AGAIN),
+    ] {
+        let taken: BTreeSet<RowId> = slices
+            .iter()
+            .flat_map(|slice| &slice.taken)
+            .filter(|(of, _)| *of == kind)
+            .map(|(_, row)| *row)
+            .collect();
+        if !taken.is_empty() {
+            let rows = ids(taken.iter().map(|row| &row.0))?;
+            steps.push(Step { sql: take, rows, wanted: taken });
+        }
+        let waiting: Vec<&Again> = slices
+            .iter()
+            .flat_map(|slice| &slice.again)
+            .filter(|again| again.kind == kind)
+            .collect();
+        if let Some(rows) = some_json(&waiting.iter().map(|a| again_row(a)).collect::<Vec<_>>())? {
+            let wanted = waiting.iter().map(|again| again.row).collect();
+            steps.push(Step { sql: again, rows, wanted });
+        }
+    }
+    Ok(Steps(steps))
+}
+
+type AgainRow<'a> = (uuid::fmt::Simple, Option<i64>, u32, &'a Option<String>, Option<&'static str>);
+
+fn again_row(again: &Again) -> AgainRow<'_> {
+    let reason = again.reason.map(|reason| reason.as_str());
+    (hex(again.row.0), again.due_at.map(micros), again.attempt, &again.error, reason)
+}
+
+/// Carries the steps out and returns the rows that are gone or not the node's.
+pub(crate) async fn run(
+    connection: &mut SqliteConnection,
+    node: NodeId,
+    steps: &Steps,
+) -> Result<Vec<RowId>, Error> {
+    let mut gone = Vec::new();
+    for Step { sql, rows, wanted } in &steps.0 {
+        let found = sqlx::query(*sql).bind(node.0).bind(rows).fetch_all(&mut *connection).await?;
+        let found = found.iter().map(|row| id(row, 0)).collect::<Result<BTreeSet<RowId>, _>>()?;
+        gone.extend(wanted.difference(&found));
+    }
+    Ok(gone)
+}

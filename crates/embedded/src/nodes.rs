@@ -1,0 +1,87 @@
+//! Nodes, their leases, and what they give back.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use knarr_model::NodeId;
+use sqlx::SqliteConnection;
+
+use crate::error::Error;
+use crate::rows::micros;
+
+const JOIN: &str = "INSERT INTO node (id, lease_until) VALUES (?1, ?2)
+    ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
+const RENEW: &str = "UPDATE node SET lease_until = ?2 WHERE id = ?1 AND lease_until > ?3";
+const LEAVE: &str = "DELETE FROM node WHERE id = ?1";
+const IS_ALIVE: &str = "SELECT 1 FROM node WHERE id = ?1 AND lease_until > ?2";
+const FORGET_ALL: &str = "DELETE FROM node";
+const FREE_TIMERS: &str =
+    "UPDATE timer SET node = NULL WHERE node = ?1 AND (?2 IS NULL OR endpoint = ?2)";
+const FREE_PARKED: &str =
+    "UPDATE parked SET node = NULL WHERE node = ?1 AND (?2 IS NULL OR endpoint = ?2)";
+/// An attempt given back is none: it did not fail, it was stopped.
+const FREE_CALLS: &str = "UPDATE activity
+    SET node = NULL, attempt = attempt - (ended IS NULL)
+    WHERE node = ?1 AND (?2 IS NULL OR endpoint = ?2)";
+
+fn until(now: DateTime<Utc>, lease: Duration) -> i64 {
+    let lease = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX);
+    micros(now).saturating_add(lease)
+}
+
+/// Announces a node.
+pub(crate) async fn join(
+    connection: &mut SqliteConnection,
+    node: NodeId,
+    now: DateTime<Utc>,
+    lease: Duration,
+) -> Result<(), Error> {
+    sqlx::query(JOIN).bind(node.0).bind(until(now, lease)).execute(connection).await?;
+    Ok(())
+}
+
+/// Renews a lease that is not past.
+pub(crate) async fn renew(
+    connection: &mut SqliteConnection,
+    node: NodeId,
+    now: DateTime<Utc>,
+    lease: Duration,
+) -> Result<bool, Error> {
+    let query = sqlx::query(RENEW).bind(node.0).bind(until(now, lease)).bind(micros(now));
+    Ok(query.execute(connection).await?.rows_affected() == 1)
+}
+
+/// Whether the node's lease is in the future.
+pub(crate) async fn is_alive(
+    connection: &mut SqliteConnection,
+    node: NodeId,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let query = sqlx::query(IS_ALIVE).bind(node.0).bind(micros(now));
+    Ok(query.fetch_optional(connection).await?.is_some())
+}
+
+/// Gives back the node's claims, of one endpoint or of all.
+pub(crate) async fn give_back(
+    connection: &mut SqliteConnection,
+    node: NodeId,
+    endpoint: Option<&str>,
+) -> Result<(), Error> {
+    for sql in [FREE_TIMERS, FREE_PARKED, FREE_CALLS] {
+        sqlx::query(sql).bind(node.0).bind(endpoint).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Gives everything back and ends the lease; without its row the node's chunks are anybody's.
+pub(crate) async fn leave(connection: &mut SqliteConnection, node: NodeId) -> Result<(), Error> {
+    give_back(connection, node, None).await?;
+    sqlx::query(LEAVE).bind(node.0).execute(connection).await?;
+    Ok(())
+}
+
+/// Ends every lease. At opening: whoever holds the file's lock knows that no other node lives.
+pub(crate) async fn forget_all(connection: &mut SqliteConnection) -> Result<(), Error> {
+    sqlx::query(FORGET_ALL).execute(connection).await?;
+    Ok(())
+}

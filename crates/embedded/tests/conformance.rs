@@ -1,0 +1,88 @@
+//! The shared store suite against the SQLite file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::DateTime;
+use futures_util::FutureExt;
+use knarr_embedded::{Settings, Store};
+use knarr_model::ids::{Name, RowId};
+use knarr_model::ports::store::EndpointState;
+use knarr_model::work::{RowKind, Timer};
+use knarr_model::{Context, Slice};
+use knarr_testkit::clock::TokioClock;
+use knarr_testkit::conformance::store::{StoreUnderTest, Stores};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, SqliteConnection};
+
+struct Fresh;
+
+#[async_trait]
+impl StoreUnderTest for Fresh {
+    async fn fresh(&self) -> Stores {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let path = folder.path().join("data").join("knarr.db");
+        let clock = Arc::new(TokioClock::real());
+        let store =
+            Store::open(Settings::new(&path), clock).await.expect("a new file can be opened");
+        let (second, records) = (store.clone(), store.clone());
+        let (forced, spoiled) = (path.clone(), path);
+        Stores::real(
+            Arc::new(store),
+            Arc::new(second),
+            Arc::new(records),
+            Arc::new(move |(endpoint, state)| force(forced.clone(), endpoint, state).boxed()),
+        )
+        .refusing(twice)
+        .corrupting(Arc::new(move |(kind, row)| spoil(spoiled.clone(), kind, row).boxed()))
+        .keeping(folder)
+    }
+}
+
+/// One row twice breaks the primary key.
+fn twice(slice: &mut Slice) {
+    let instance = slice.key.expect("the slice is of an instance");
+    let timer = Timer {
+        id: RowId(instance.0),
+        endpoint: Name::from("orders"),
+        saga: Name::from("order"),
+        instance,
+        run: 1,
+        name: "twice".to_owned(),
+        due_at: DateTime::UNIX_EPOCH,
+        attempt: 0,
+        context: Context::default(),
+    };
+    slice.timers.extend([timer.clone(), timer]);
+}
+
+async fn beside(path: &Path) -> SqliteConnection {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .connect()
+        .await
+        .expect("the file can be opened twice")
+}
+
+async fn force(path: PathBuf, endpoint: Name, state: EndpointState) {
+    let mut connection = beside(&path).await;
+    sqlx::query("UPDATE endpoint SET state = ?2 WHERE name = ?1")
+        .bind(&*endpoint)
+        .bind(state.as_str())
+        .execute(&mut connection)
+        .await
+        .expect("the state is set");
+}
+
+async fn spoil(path: PathBuf, kind: RowKind, row: RowId) {
+    let mut connection = beside(&path).await;
+    let sql = match kind {
+        RowKind::Timer => "UPDATE timer SET context = '{' WHERE id = ?1",
+        RowKind::Call => "UPDATE activity SET payload = '{' WHERE id = ?1",
+        RowKind::Parked => "UPDATE parked SET envelope = '{' WHERE id = ?1",
+    };
+    sqlx::query(sql).bind(row.0).execute(&mut connection).await.expect("the row is spoiled");
+}
+
+knarr_testkit::store_conformance!(Fresh);

@@ -1,0 +1,97 @@
+//! A broker short of memory, and bodies larger than we can hold.
+
+use std::time::Duration;
+
+use knarr_model::ports::transport::{Published, Settlement};
+use knarr_model::ports::{Publisher as _, Transport as _};
+use knarr_model::topology::{QueueKind, ReceiveEndpoint};
+use knarr_model::work::Outgoing;
+use knarr_rabbitmq::Settings;
+use knarr_testkit::services::rabbitmq::Private;
+
+use crate::parts::{confirmed, endpoint, healthy, numbers, open, ping, taken, unhealthy};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r22_a_blocked_broker_takes_nothing_but_gives_and_takes_acks() {
+    let broker = Private::launch().await;
+    let mut settings = Settings::new(broker.url());
+    settings.deadline = Duration::from_secs(3);
+    let transport = open(settings);
+    let endpoint = ReceiveEndpoint { prefetch: 5, ..endpoint("blocked", QueueKind::Classic) };
+    let mut consumer = transport.consume(&endpoint).await.expect("a consumer");
+    let messages: Vec<_> = (0..30).map(ping).collect();
+    assert_eq!(transport.publish(&messages).await, confirmed(30));
+    let watermark =
+        |value: &str| format!("vm_memory_monitor:set_vm_memory_high_watermark({value})");
+    broker.eval(&watermark("0.0001")).await.expect("set");
+    // The broker tells a connection only when that publishes.
+    let unknown = transport.publish(&[ping(30)]).await;
+    assert!(matches!(unknown[0], Published::Unknown(_)), "{unknown:?}");
+    unhealthy(&transport, "takes no messages").await;
+    let next = [ping(31)];
+    let refused = tokio::time::timeout(Duration::from_secs(1), transport.publish(&next));
+    let refused = refused.await.expect("told at once");
+    assert!(
+        matches!(&refused[0], Published::Unknown(why) if why.contains("memory")),
+        "{refused:?}"
+    );
+    // Consuming goes on meanwhile, acks included, for it has a connection of its own.
+    assert_eq!(numbers(&taken(&mut *consumer, 30).await), (0..30).collect::<Vec<_>>());
+    broker.eval(&watermark("0.6")).await.expect("set");
+    healthy(&transport).await;
+    assert_eq!(transport.publish(&[ping(31)]).await, confirmed(1));
+    let mut came = numbers(&taken(&mut *consumer, 1).await);
+    if came == [30] {
+        came = numbers(&taken(&mut *consumer, 1).await);
+    }
+    assert_eq!(came, [31]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_lower_the_prefetch_and_all_of_them_come() {
+    let broker = Private::launch().await;
+    let mut settings = Settings::new(broker.url());
+    settings.prefetch_bytes = 2 << 20;
+    let transport = open(settings);
+    let endpoint = ReceiveEndpoint {
+        prefetch: 500,
+        max_body: 512 << 10,
+        ..endpoint("heavy", QueueKind::Classic)
+    };
+    let size = |n: usize| if (100..140).contains(&n) { 400 << 10 } else { 10 };
+    let heavy = |n: usize| {
+        let message = ping(n);
+        let mut body = message.body.to_vec();
+        body.extend(std::iter::repeat_n(b' ', size(n)));
+        Outgoing { body: body.into(), ..message }
+    };
+    transport.declare(&endpoint).await.expect("declared");
+    let messages: Vec<_> = (0..200).map(heavy).collect();
+    for call in messages.chunks(20) {
+        assert_eq!(transport.publish(call).await, confirmed(20));
+    }
+    let mut consumer = transport.consume(&endpoint).await.expect("a consumer");
+    let mut seen = std::collections::BTreeSet::new();
+    let mut in_hand: Vec<knarr_model::ports::Delivery> = Vec::new();
+    let mut most = 0;
+    while seen.len() < 200 {
+        // A slow engine: it settles only when nothing more comes for a while.
+        match tokio::time::timeout(Duration::from_millis(300), consumer.next(50)).await {
+            Ok(next) => {
+                let next = next.expect("deliveries");
+                seen.extend(numbers(&next));
+                in_hand.extend(next);
+                most = most.max(in_hand.iter().map(|it| it.size).sum::<usize>());
+            }
+            Err(_) => {
+                let acks: Vec<_> =
+                    in_hand.drain(..).map(|it| (it.receipt, Settlement::Ack)).collect();
+                assert!(!acks.is_empty(), "{} came, and then nothing", seen.len());
+                assert_eq!(consumer.settle(&acks).await, acks.len());
+            }
+        }
+    }
+    // Twice the budget, and the one body that went over it.
+    assert!(most <= (4 << 20) + (512 << 10), "{most} bytes in hand");
+    healthy(&transport).await;
+}

@@ -1,0 +1,6 @@
+//! What only RabbitMQ does: its topology, its refusals, and its outages.
+
+mod live;
+mod parts;
+mod publishing;
+mod topology;
