@@ -84,8 +84,16 @@ fn the_faults_that_are_simulated_do_happen() {
         }
     }
     for name in [
-        "applied", "duplicates", "passed_over", "parked", "quarantined", "lost_races",
-        "unknown_commits", "fenced", "republished", "late_attempts",
+        "applied",
+        "duplicates",
+        "passed_over",
+        "parked",
+        "quarantined",
+        "lost_races",
+        "unknown_commits",
+        "fenced",
+        "republished",
+        "late_attempts",
     ] {
         assert!(sums[name] > 0, "a hundred seeds never saw `{name}`: {sums:?}");
     }

@@ -25,7 +25,6 @@ const KILLS: u64 = 6;
 
 /// Not a test by itself: the process that is killed. It tells each thing only once it is safe.
 #[test]
-#[ignore = "started by the test below in a process of its own"]
 fn child() {
     let Ok(path) = std::env::var(FILE) else { return };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -63,7 +62,7 @@ fn tell(what: &str, ids: impl Iterator<Item = Uuid>) {
 /// Runs the child until it has told something for `life`, kills it, and returns what it told.
 fn killed(path: &Path, life: Duration) -> (Vec<Uuid>, Vec<Uuid>) {
     let mut child = Command::new(std::env::current_exe().expect("this test's binary"))
-        .args(["child", "--exact", "--ignored", "--nocapture"])
+        .args(["child", "--exact", "--nocapture"])
         .env(FILE, path)
         .stdout(Stdio::piped())
         .spawn()

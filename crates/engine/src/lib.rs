@@ -6,6 +6,7 @@ mod engine;
 mod error;
 mod node;
 mod receive;
+mod route;
 mod settings;
 mod shared;
 mod telemetry;

@@ -9,6 +9,9 @@ pub struct Settings {
     pub lanes: usize,
     /// Messages decided and committed together at most.
     pub max_batch: usize,
+    /// Batches on the road at once, over all lanes. Fewer than lanes: what arrives meanwhile joins
+    /// the next batch, so that batches are small when idle and big when busy, without a wait.
+    pub concurrent_batches: usize,
     /// How long one message may be decided before its thread is given up.
     pub decide_deadline: Duration,
     /// Given-up threads after which the process asks to be restarted.
@@ -47,6 +50,7 @@ impl Default for Settings {
         Settings {
             lanes: 8,
             max_batch: 256,
+            concurrent_batches: 3,
             decide_deadline: Duration::from_secs(5),
             max_abandoned_threads: 4,
             lease: Duration::from_secs(10),

@@ -14,7 +14,7 @@ use knarr_model::work::Chunk;
 use knarr_model::{InstanceId, Name, NodeId, RetryPolicy, RowId};
 use knarr_saga::definition::Definition;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::delivery::Incoming;
 use crate::node::Node;
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     pub(crate) host: Host,
     pub(crate) endpoints: BTreeMap<Name, Arc<Serving>>,
+    /// Turns on the road: see [`Settings::concurrent_batches`].
+    pub(crate) turns: Semaphore,
     /// Rows may be due: look now.
     pub(crate) due: Notify,
     /// Calls may be waiting: look now.
@@ -141,6 +143,7 @@ impl Shared {
         host: Host,
         endpoints: BTreeMap<Name, Arc<Serving>>,
     ) -> Self {
+        let turns = Semaphore::new(settings.concurrent_batches.max(1));
         let node = Node::new(NodeId(ports.clock.new_id()));
         Shared {
             ports,
@@ -150,6 +153,7 @@ impl Shared {
             counters: Arc::default(),
             host,
             endpoints,
+            turns,
             due: Notify::new(),
             calls: Notify::new(),
             in_hand: Mutex::default(),

@@ -1,11 +1,13 @@
 //! Derives that turn plain Rust types into messages, calls, timers and states of a machine.
 
 mod call;
+mod finish;
 mod message;
 mod root;
 mod states;
 mod timer;
 
+use finish::finish;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
@@ -51,8 +53,4 @@ pub fn derive_call(input: TokenStream) -> TokenStream {
 #[proc_macro_derive(Timer)]
 pub fn derive_timer(input: TokenStream) -> TokenStream {
     finish(timer::expand(&parse_macro_input!(input as DeriveInput)))
-}
-
-fn finish(expanded: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
-    expanded.unwrap_or_else(|error| error.to_compile_error()).into()
 }

@@ -34,7 +34,10 @@ mod quota;
 mod requests;
 mod safe_browsing;
 mod server;
+mod settings;
+mod shared;
 mod virus_total;
 
 pub use requests::Request;
-pub use server::{Now, Sandbox, Settings};
+pub use server::Sandbox;
+pub use settings::{Now, Settings};

@@ -17,9 +17,9 @@ use sha2::{Digest, Sha256};
 
 use crate::answer::Answer;
 use crate::hosts::{Behaviour, HOSTS, of_url};
-use crate::server::Shared;
+use crate::shared::Desk;
 
-type App = State<Arc<Shared>>;
+type App = State<Arc<Desk<SafeBrowsing>>>;
 
 /// Prefixes to one v5 request at most.
 const MAX_PREFIXES: usize = 1_000;
@@ -208,10 +208,11 @@ fn decode(text: &str) -> Option<Vec<u8>> {
         .find_map(|engine| engine.decode(text).ok())
 }
 
-pub(crate) fn routes() -> Router<Arc<Shared>> {
+pub(crate) fn routes(desk: Arc<Desk<SafeBrowsing>>) -> Router {
     Router::new()
         .route("/v5/hashes:search", get(search))
         .route("/v4/threatMatches:find", post(find))
+        .with_state(desk)
 }
 
 async fn search(State(shared): App, method: Method, uri: Uri, headers: HeaderMap) -> Response {
@@ -229,7 +230,7 @@ async fn search(State(shared): App, method: Method, uri: Uri, headers: HeaderMap
         if prefixes.is_empty() || prefixes.len() > MAX_PREFIXES {
             return invalid("There must be 1 to 1000 hash prefixes.");
         }
-        shared.safe_browsing.search(&prefixes, &cache(&shared))
+        shared.service.search(&prefixes, &cache(&shared))
     };
     shared.answer((method, uri.clone(), headers.clone()), None, answer).await
 }
@@ -256,13 +257,13 @@ async fn find(
             Some(urls) if urls.is_empty() || urls.len() > MAX_URLS => {
                 invalid("There must be 1 to 500 threat entries.")
             }
-            Some(urls) => shared.safe_browsing.find(urls, &cache(&shared)),
+            Some(urls) => shared.service.find(urls, &cache(&shared)),
         }
     };
     shared.answer((method, uri.clone(), headers.clone()), about, answer).await
 }
 
 /// A duration as Google writes it: seconds with a closing `s`.
-fn cache(shared: &Shared) -> String {
+fn cache(shared: &Desk<SafeBrowsing>) -> String {
     format!("{}s", shared.settings.cache_duration.as_secs_f64())
 }

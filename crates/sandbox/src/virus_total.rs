@@ -19,9 +19,9 @@ use sha2::{Digest, Sha256};
 use crate::answer::Answer;
 use crate::hosts::{Behaviour, of_url};
 use crate::quota::Quota;
-use crate::server::Shared;
+use crate::shared::Desk;
 
-type App = State<Arc<Shared>>;
+type App = State<Arc<Desk<VirusTotal>>>;
 
 /// Requests that `boom.test` fails before it answers.
 const BOOMS: u32 = 2;
@@ -244,12 +244,13 @@ fn sha256(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(crate) fn routes() -> Router<Arc<Shared>> {
+pub(crate) fn routes(desk: Arc<Desk<VirusTotal>>) -> Router {
     Router::new()
         .route("/api/v3/urls", post(submit))
         .route("/api/v3/urls/{id}", get(report))
         .route("/api/v3/urls/{id}/analyse", post(analyse))
         .route("/api/v3/analyses/{id}", get(analysis))
+        .with_state(desk)
 }
 
 async fn submit(State(shared): App, request: Request) -> Response {
@@ -257,8 +258,8 @@ async fn submit(State(shared): App, request: Request) -> Response {
     let url = submitted_url(request).await;
     let now = shared.now();
     let answer = || {
-        shared.virus_total.refuses(&asked.2, now).unwrap_or_else(|| match &url {
-            Some(url) => shared.virus_total.submit(url, now),
+        shared.service.refuses(&asked.2, now).unwrap_or_else(|| match &url {
+            Some(url) => shared.service.submit(url, now),
             None => Answer::virus_total(
                 StatusCode::BAD_REQUEST,
                 "BadRequestError",
@@ -295,9 +296,9 @@ async fn report(
     headers: HeaderMap,
 ) -> Response {
     let now = shared.now();
-    let about = shared.virus_total.url_of(&id);
-    let refused = shared.virus_total.refuses(&headers, now);
-    let answer = || refused.unwrap_or_else(|| shared.virus_total.report(&id, now));
+    let about = shared.service.url_of(&id);
+    let refused = shared.service.refuses(&headers, now);
+    let answer = || refused.unwrap_or_else(|| shared.service.report(&id, now));
     shared.answer((method, uri, headers), about, answer).await
 }
 
@@ -309,12 +310,12 @@ async fn analyse(
     headers: HeaderMap,
 ) -> Response {
     let now = shared.now();
-    let about = shared.virus_total.url_of(&id);
-    let refused = shared.virus_total.refuses(&headers, now);
+    let about = shared.service.url_of(&id);
+    let refused = shared.service.refuses(&headers, now);
     let url = about.clone();
     let answer = || {
         refused.unwrap_or_else(|| match &url {
-            Some(url) => shared.virus_total.submit(url, now),
+            Some(url) => shared.service.submit(url, now),
             None => not_found(&id),
         })
     };
@@ -329,7 +330,7 @@ async fn analysis(
     headers: HeaderMap,
 ) -> Response {
     let now = shared.now();
-    let refused = shared.virus_total.refuses(&headers, now);
-    let answer = || refused.unwrap_or_else(|| shared.virus_total.analysis(&id));
+    let refused = shared.service.refuses(&headers, now);
+    let answer = || refused.unwrap_or_else(|| shared.service.analysis(&id));
     shared.answer((method, uri, headers), None, answer).await
 }

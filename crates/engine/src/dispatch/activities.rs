@@ -12,7 +12,7 @@ use knarr_model::{NodeId, RetryPolicy};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{lease, scheduler};
-use crate::receive;
+use crate::route;
 use crate::shared::Shared;
 
 /// The activities of this node by the name of the call they answer.
@@ -254,6 +254,6 @@ async fn store(shared: &Shared, node: NodeId, records: &[AttemptRecord]) -> Opti
 async fn deliver(shared: &Shared, node: NodeId, task: ActivityTask, end: CallEnd) {
     let Some(serving) = shared.endpoints.get(&task.endpoint) else { return };
     let ended = EndedCall { task, end, decide_attempt: 0 };
-    let incoming = receive::of_ended(ended, node, shared.ports.clock.now());
+    let incoming = route::of_ended(ended, node, shared.ports.clock.now());
     scheduler::hand(shared, serving, node, incoming).await;
 }

@@ -9,7 +9,7 @@ use knarr_model::{Name, NodeId, RowId};
 
 use super::lease;
 use crate::delivery::{Incoming, lane_of};
-use crate::receive;
+use crate::route;
 use crate::shared::{Serving, Shared};
 
 /// Looks for due rows until the engine stops: when told to, when the next is due, and at least
@@ -69,7 +69,7 @@ async fn round(shared: &Shared, claim: &Claim) -> Result<bool, StoreError> {
     full |= timers.len() >= claim.limit;
     for timer in timers {
         if let Some(serving) = shared.endpoints.get(&timer.endpoint) {
-            let incoming = receive::of_timer(timer, claim.node, now);
+            let incoming = route::of_timer(timer, claim.node, now);
             hand(shared, serving, claim.node, incoming).await;
         }
     }
@@ -77,7 +77,7 @@ async fn round(shared: &Shared, claim: &Claim) -> Result<bool, StoreError> {
     full |= ended.len() >= claim.limit;
     for call in ended {
         if let Some(serving) = shared.endpoints.get(&call.task.endpoint) {
-            let incoming = receive::of_ended(call, claim.node, now);
+            let incoming = route::of_ended(call, claim.node, now);
             hand(shared, serving, claim.node, incoming).await;
         }
     }
@@ -85,7 +85,7 @@ async fn round(shared: &Shared, claim: &Claim) -> Result<bool, StoreError> {
     full |= parked.len() >= claim.limit;
     for row in parked {
         if let Some(serving) = shared.endpoints.get(&row.endpoint) {
-            let incoming = receive::of_parked(&*serving.saga, row, claim.node, now);
+            let incoming = route::of_parked(&*serving.saga, row, claim.node, now);
             hand(shared, serving, claim.node, incoming).await;
         }
     }
@@ -98,7 +98,7 @@ pub(super) async fn hand(shared: &Shared, serving: &Serving, node: NodeId, incom
     if node != shared.node.id() || !shared.node.hold(row) {
         return;
     }
-    let instance = receive::lane_instance(&*serving.saga, &incoming);
+    let instance = route::lane_instance(&*serving.saga, &incoming, |_| None);
     let door = &serving.lanes[lane_of(instance, serving.lanes.len())];
     let sent = tokio::select! {
         biased;

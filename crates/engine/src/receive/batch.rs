@@ -16,9 +16,11 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::effects::Sender;
+use super::fate::{Fate, FateKind};
 use super::fold::{Forced, Situation};
-use super::lane::return_all;
-use super::step::{Decided, Fate, FateKind, decide_batch};
+use super::returned::return_all;
+use super::router;
+use super::step::{Decided, decide_batch};
 use crate::delivery::{Body, Incoming, Source};
 use crate::shared::{Finished, Handed, Serving, Shared};
 
@@ -138,11 +140,7 @@ impl Batches {
                 && let Target::Key(key) = &correlated.target
             {
                 keys.insert(key.clone());
-                instances.insert(super::router::lane_instance(
-                    &*self.serving.saga,
-                    incoming,
-                    |_| self.serving.known_keys.lock().get(key).copied(),
-                ));
+                instances.insert(router::lane(&self.serving, incoming));
             }
         }
         let load = Load {

@@ -104,11 +104,7 @@ async fn route(
     shared.counters.received.add(1);
     shared.counters.without_id.add(usize::from(delivery.without_id));
     let incoming = router::of_delivery(&*serving.saga, delivery, settler);
-    let instance =
-        router::lane_instance(&*serving.saga, &incoming, |correlated| match &correlated.target {
-            knarr_saga::definition::Target::Key(key) => serving.known_keys.lock().get(key).copied(),
-            knarr_saga::definition::Target::Id(id) => Some(*id),
-        });
+    let instance = router::lane(serving, &incoming);
     let door = &serving.lanes[lane_of(instance, serving.lanes.len())];
     tokio::select! {
         biased;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use knarr_model::ports::transport::Settlement;
 use tokio::sync::mpsc;
 
 use super::batch::Batches;
-use crate::delivery::{Incoming, Source};
+use super::returned::return_all;
+use crate::delivery::Incoming;
 use crate::shared::{LaneSeat, Serving, Shared};
 
 /// Runs a lane until the engine stops; what it holds then is given back. `alive` is dropped at the
@@ -31,9 +31,12 @@ pub(crate) async fn run(
         if carried.is_empty() && !wait(&shared, &mut seat, &mut carried).await {
             break;
         }
-        if shared.is_stopping() {
-            break;
-        }
+        // Held until the batch is settled; what arrives while it is waited for joins the batch.
+        let turn = tokio::select! {
+            biased;
+            () = shared.tokens.process().cancelled() => break,
+            turn = shared.turns.acquire() => turn,
+        };
         let max = shared.settings.max_batch;
         let alone = split_off_losers(&mut carried);
         let batch = match alone {
@@ -45,6 +48,7 @@ pub(crate) async fn run(
             }
         };
         let mut lost = batches.run(batch).await;
+        drop(turn);
         lost.append(&mut carried);
         carried = lost;
     }
@@ -102,19 +106,4 @@ async fn give_back(shared: &Shared, mut seat: LaneSeat, mut held: Vec<Incoming>)
         held.push(incoming);
     }
     return_all(shared, held).await;
-}
-
-/// Gives deliveries back: the broker's to their queue, rows to whoever claims them next.
-pub(super) async fn return_all(shared: &Shared, held: Vec<Incoming>) {
-    let rows: Vec<_> =
-        held.iter().filter_map(|incoming| incoming.row().map(|(_, row)| row)).collect();
-    if !rows.is_empty() {
-        shared.node.let_go(rows);
-        shared.reclaim();
-    }
-    for incoming in held {
-        if let Source::Broker { receipt, settler, .. } = &incoming.source {
-            settler.settle(&[(*receipt, Settlement::Return)]).await;
-        }
-    }
 }

@@ -3,12 +3,14 @@
 mod batch;
 mod effects;
 mod endpoint;
+mod fate;
 mod fold;
 mod lane;
+mod returned;
 mod router;
 mod settle;
 mod step;
+mod tombstone;
 
 pub(crate) use endpoint::{serve, watch};
 pub(crate) use lane::run as run_lane;
-pub(crate) use router::{lane_of_row as lane_instance, of_ended, of_parked, of_timer};

@@ -1,14 +1,14 @@
-//! From a delivery to its lane: which instance it is for, as far as that is known.
+//! From a broker's delivery to its lane: which instance it is for, as far as that is known.
 
 use std::sync::Arc;
 
+use knarr_model::InstanceId;
 use knarr_model::ports::transport::{Delivery, Settler};
-use knarr_model::topology::is_reserved;
-use knarr_model::work::{EndedCall, Parked, RowKind, Timer};
-use knarr_model::{Class, Digest, Envelope, InstanceId, MessageId, NodeId};
-use knarr_saga::definition::{BadMessage, Correlated, Definition, Target};
+use knarr_saga::definition::{Definition, Target};
 
-use crate::delivery::{Body, Incoming, Raw, Source, keyed_instance};
+use crate::delivery::{Body, Incoming, Raw, Source};
+use crate::route::{lane_instance, of_envelope};
+use crate::shared::Serving;
 
 /// A message from the broker.
 pub(crate) fn of_delivery(
@@ -42,92 +42,10 @@ pub(crate) fn of_delivery(
     }
 }
 
-/// A parked message that is due.
-pub(crate) fn of_parked(
-    saga: &dyn Definition,
-    parked: Parked,
-    node: NodeId,
-    now: chrono::DateTime<chrono::Utc>,
-) -> Incoming {
-    Incoming {
-        id: parked.message_id,
-        digest: parked.digest,
-        body: of_envelope(saga, parked.envelope),
-        source: Source::Parked { row: parked.id, node, seq: parked.seq, reason: parked.reason },
-        received_at: now,
-        attempt: parked.attempt,
-        lost: 0,
-    }
-}
-
-/// A timer that is due.
-pub(crate) fn of_timer(timer: Timer, node: NodeId, now: chrono::DateTime<chrono::Utc>) -> Incoming {
-    Incoming {
-        id: MessageId(timer.id.0),
-        digest: Digest::of_bytes(timer.id.as_bytes()),
-        source: Source::Row { kind: RowKind::Timer, row: timer.id, node },
-        attempt: timer.attempt,
-        // A store's clock may run ahead of ours; a timer never fires before its own time.
-        received_at: now.max(timer.due_at),
-        body: Body::Timer(Box::new(timer)),
-        lost: 0,
-    }
-}
-
-/// A call that ended.
-pub(crate) fn of_ended(
-    ended: EndedCall,
-    node: NodeId,
-    now: chrono::DateTime<chrono::Utc>,
-) -> Incoming {
-    Incoming {
-        id: MessageId(ended.task.id.0),
-        digest: Digest::of_bytes(ended.task.id.as_bytes()),
-        source: Source::Row { kind: RowKind::Call, row: ended.task.id, node },
-        attempt: ended.decide_attempt,
-        body: Body::Ended(Box::new(ended)),
-        received_at: now,
-        lost: 0,
-    }
-}
-
-fn of_envelope(saga: &dyn Definition, envelope: Arc<Envelope>) -> Body {
-    if let Some(urn) = envelope.message_types.iter().find(|urn| is_reserved(urn)) {
-        let reason = format!("{urn} is a type of Knarr's own; no transport may deliver it");
-        return Body::Bad { class: Class::UnknownType, reason, envelope: Some(envelope) };
-    }
-    match saga.correlate(&envelope) {
-        Ok(correlated) => Body::Message { envelope, correlated },
-        Err(bad) => {
-            let class = match bad {
-                BadMessage::UnknownType(_) => Class::UnknownType,
-                _ => Class::BadMessage,
-            };
-            Body::Bad { class, reason: bad.to_string(), envelope: Some(envelope) }
-        }
-    }
-}
-
-/// The instance whose lane a message travels on. A key whose owner is not known goes with the
-/// instance it would make; should that be another one, the version check covers.
-pub(crate) fn lane_instance(
-    saga: &dyn Definition,
-    incoming: &Incoming,
-    cached: impl Fn(&Correlated) -> Option<InstanceId>,
-) -> InstanceId {
-    match (&incoming.body, incoming.instance()) {
-        (_, Some(id)) => id,
-        (Body::Message { correlated, .. }, None) => {
-            cached(correlated).unwrap_or_else(|| match &correlated.target {
-                Target::Id(id) => *id,
-                Target::Key(key) => keyed_instance(saga.name(), &key.name, &key.value, 1),
-            })
-        }
-        _ => InstanceId(incoming.id.0),
-    }
-}
-
-/// As [`lane_instance`], for rows: they name their instance, or none that is known.
-pub(crate) fn lane_of_row(saga: &dyn Definition, incoming: &Incoming) -> InstanceId {
-    lane_instance(saga, incoming, |_| None)
+/// The instance whose lane a message travels on, by what this node has seen of its key.
+pub(super) fn lane(serving: &Serving, incoming: &Incoming) -> InstanceId {
+    lane_instance(&*serving.saga, incoming, |correlated| match &correlated.target {
+        Target::Key(key) => serving.known_keys.lock().get(key).copied(),
+        Target::Id(id) => Some(*id),
+    })
 }

@@ -10,8 +10,9 @@ use knarr_model::work::ParkedReason;
 use knarr_model::{Class, Envelope, Headers, Instance, InstanceId, MessageId, digest, ids};
 use serde_json::json;
 
+use super::fate::{Fate, FateKind, event_name};
 use super::fold::Fold;
-use super::step::{Fate, FateKind, event_name, is_internal, tombstone};
+use super::tombstone::tombstone;
 use crate::delivery::{Body, Incoming, Source};
 
 /// A number in 0..1000 that spreads retries, the same whenever the message is decided.
@@ -226,7 +227,7 @@ fn fill(row: &mut Quarantined, envelope: &Envelope, host: &masstransit::Host) {
 
 /// Fills in a timer or a call's end: no message, but a person must see what it was.
 fn fill_internal(row: &mut Quarantined, incoming: &Incoming) {
-    debug_assert!(is_internal(incoming));
+    debug_assert!(matches!(incoming.source, Source::Row { .. }));
     let shown = match &incoming.body {
         Body::Timer(timer) => json!({ "timer": timer.name, "dueAt": timer.due_at }),
         Body::Ended(ended) => {

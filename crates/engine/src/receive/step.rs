@@ -2,15 +2,16 @@
 
 use knarr_guard::{Verdict as Judgement, judge};
 use knarr_model::commit::{JournalRow, Key, KeyRow, KeyWrite, Origin, Outcome};
-use knarr_model::instance::{FINAL, INITIAL, PURGED};
+use knarr_model::instance::{FINAL, INITIAL};
 use knarr_model::work::{CallEnd, ParkedReason};
 use knarr_model::{Class, Instance, InstanceId, MessageId, Slice, digest};
 use knarr_saga::definition::{BadMessage, Cause, Correlated, Decision, Event, Target, Verdict};
 
 use super::effects;
-use super::fold::{Fold, Forced, Situation, closed_book};
+use super::fate::{Fate, FateKind, event_name};
+use super::fold::{Fold, Forced, Situation};
 use super::settle;
-use crate::delivery::{Body, Incoming, Source, keyed_instance};
+use crate::delivery::{Body, Incoming, keyed_instance};
 
 /// How often and how far apart a message with an unknown business key is tried (behaviours 19).
 const MISSING_DELAY: std::time::Duration = std::time::Duration::from_secs(2);
@@ -27,24 +28,6 @@ pub(crate) struct Decided {
     /// Keys that messages of this batch named, and whom they are for.
     pub(crate) resolved: Vec<(Key, InstanceId)>,
     pub(crate) warnings: Vec<String>,
-}
-
-/// Where one message ended up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fate {
-    /// The slice it is part of; it is lost or kept with it.
-    pub(crate) key: Option<InstanceId>,
-    pub(crate) kind: FateKind,
-}
-
-/// What became of one message, for the counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FateKind {
-    Applied,
-    Duplicate,
-    PassedOver,
-    Parked,
-    Quarantined,
 }
 
 /// Decides a batch. `step` hears the number of each message before it is decided.
@@ -210,21 +193,6 @@ fn event<'a>(incoming: &'a Incoming, break_token: Option<&Instance>) -> Event<'a
                 CallEnd::Failed(failure) => Event::Failed { call, token, run, failure },
             }
         }
-    }
-}
-
-pub(crate) fn event_name(incoming: &Incoming) -> String {
-    match &incoming.body {
-        Body::Message { correlated, .. } => correlated.event.clone(),
-        Body::Bad { envelope, .. } => envelope
-            .as_ref()
-            .and_then(|envelope| envelope.message_types.first().cloned())
-            .unwrap_or_else(|| "unreadable".to_owned()),
-        Body::Timer(timer) => format!("timer {}", timer.name),
-        Body::Ended(ended) => match &ended.end {
-            CallEnd::Done(_) => format!("done {}", ended.task.call),
-            CallEnd::Failed(_) => format!("failed {}", ended.task.call),
-        },
     }
 }
 
@@ -406,23 +374,4 @@ fn missing(
             settle::set_aside(fold, incoming, instance, class, vec![reason], None)
         }
     }
-}
-
-/// The tombstone of a failed run: the same row, emptied (guard.md, "Purge, exactly").
-pub(crate) fn tombstone(saved: &Instance) -> Instance {
-    Instance {
-        state: PURGED.to_owned(),
-        data: empty_data(),
-        book: closed_book(&saved.book),
-        ..saved.clone()
-    }
-}
-
-fn empty_data() -> std::sync::Arc<serde_json::value::RawValue> {
-    std::sync::Arc::from(serde_json::value::RawValue::NULL.to_owned())
-}
-
-/// Whether a message was claimed from the store.
-pub(crate) fn is_internal(incoming: &Incoming) -> bool {
-    matches!(incoming.source, Source::Row { .. })
 }

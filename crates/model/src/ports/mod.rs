@@ -7,6 +7,7 @@ pub mod records;
 pub mod spawn;
 pub mod store;
 pub mod transport;
+pub mod trouble;
 
 pub use activity::{Activity, Attempt};
 pub use clock::Clock;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::ports::store::StoreError;
+use crate::ports::trouble::StoreError;
 
 /// At most `limit` permits in each aligned window of `window`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,9 @@
-//! Who may claim a waiting row, timers, and when the next row is due.
+//! Who may claim a waiting row, and due timers.
 
 use chrono::{DateTime, Utc};
 use knarr_model::ids::{Name, NodeId, RowId};
 use knarr_model::work::{Claim, Timer};
 
-use super::parked;
 use super::rows::Rows;
 
 /// How a row comes to the node that claims it.
@@ -61,28 +60,4 @@ pub(super) fn timers(rows: &mut Rows, now: DateTime<Utc>, claim: &Claim) -> Vec<
         }
     }
     taken
-}
-
-/// When the next row that no live node holds is due.
-pub(super) fn next_due(
-    rows: &Rows,
-    now: DateTime<Utc>,
-    endpoints: &[Name],
-) -> Option<DateTime<Utc>> {
-    let loose = |by: Option<NodeId>| by.is_none_or(|node| !rows.is_alive(node, now));
-    let timers = rows
-        .timer
-        .values()
-        .filter(|held| loose(held.by) && endpoints.contains(&held.row.endpoint))
-        .map(|held| held.row.due_at);
-    let calls = rows
-        .activity
-        .values()
-        .filter(|held| loose(held.by) && endpoints.contains(&held.task.endpoint))
-        .map(|held| held.task.due_at);
-    let parked = parked::heads(rows)
-        .into_iter()
-        .filter(|held| loose(held.by) && endpoints.contains(&held.row.endpoint))
-        .filter_map(|held| held.row.due_at);
-    timers.chain(calls).chain(parked).min()
 }

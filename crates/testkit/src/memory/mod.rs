@@ -3,6 +3,7 @@
 mod calls;
 mod claims;
 mod commit;
+mod due;
 mod load;
 mod nodes;
 mod outbox;

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::rows::{Mutations, Rows};
-use super::{calls, claims, commit, load, nodes, outbox, parked, permits, purge};
+use super::{calls, claims, commit, due, load, nodes, outbox, parked, permits, purge};
 
 /// A store in memory. Clones are handles on the same tables, as of several nodes.
 #[derive(Clone)]
@@ -176,7 +176,7 @@ impl Store for MemoryStore {
     }
 
     async fn next_due(&self, endpoints: &[Name]) -> Result<Option<DateTime<Utc>>, StoreError> {
-        Ok(self.at_now(|rows, now| claims::next_due(rows, now, endpoints)))
+        Ok(self.at_now(|rows, now| due::next_due(rows, now, endpoints)))
     }
 
     async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {

@@ -172,6 +172,7 @@ impl Story {
         runtime.block_on(self.tell())
     }
 
+    #[track_caller]
     fn step(mut self, text: String, what: What) -> Self {
         self.steps.push(Step { text, at: Location::caller(), what });
         self

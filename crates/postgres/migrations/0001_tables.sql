@@ -1,0 +1,219 @@
+-- Everything that one application keeps. Names are looked up in the application's own schema.
+--
+-- Names are compared byte by byte: it is what is meant, and indexes are quicker for it.
+-- JSON stands in text columns: jsonb refuses \u0000 and changes spacing and numbers.
+-- Nothing that changes is indexed on `instance`, and it leaves room in its pages, so that its
+-- updates stay within a page (HOT). Rows that come and go quickly are vacuumed early and at full
+-- speed. Indexes begin with what tells rows apart, never with `saga`: a plan made while a table was
+-- empty may be content with the first column, and stays so when the table has grown.
+
+CREATE TABLE endpoint (
+    name          text   COLLATE "C" PRIMARY KEY,
+    state         text   NOT NULL DEFAULT 'open'
+                  CHECK (state IN ('open', 'halted', 'probing', 'paused')),
+    epoch         bigint NOT NULL DEFAULT 1,
+    guard_version bigint NOT NULL DEFAULT 0
+);
+
+CREATE TABLE node (
+    id          uuid        PRIMARY KEY,
+    lease_until timestamptz NOT NULL
+);
+
+CREATE TABLE instance (
+    saga               text COLLATE "C" NOT NULL,
+    id                 uuid        NOT NULL,
+    run                bigint      NOT NULL,
+    state              text        NOT NULL,
+    version            bigint      NOT NULL,
+    definition_version bigint      NOT NULL,
+    data               text        NOT NULL,
+    book               text        NOT NULL,
+    incident           uuid,
+    updated_at         timestamptz NOT NULL,
+    PRIMARY KEY (id, saga)
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- Insert-only. `line` is the order of writing: within an instance, the order of deciding.
+CREATE TABLE journal (
+    saga       text COLLATE "C" NOT NULL,
+    message_id uuid        NOT NULL,
+    digest     bytea       NOT NULL,
+    instance   uuid,
+    run        bigint,
+    seq        bigint,
+    event      text        NOT NULL,
+    from_state text,
+    to_state   text,
+    outcome    text        NOT NULL,
+    at         timestamptz NOT NULL,
+    line       bigint      GENERATED ALWAYS AS IDENTITY,
+    PRIMARY KEY (message_id, saga)
+);
+CREATE INDEX journal_of_instance ON journal (instance, saga, line);
+-- Old rows lie together: a summary of each block range finds them at next to no cost.
+CREATE INDEX journal_by_age ON journal
+    USING brin (at) WITH (pages_per_range = 32, autosummarize = on);
+
+CREATE TABLE origin (
+    saga        text COLLATE "C" NOT NULL,
+    instance    uuid   NOT NULL,
+    run         bigint NOT NULL,
+    message_id  uuid   NOT NULL,
+    fingerprint bytea  NOT NULL,
+    envelope    text   NOT NULL,
+    PRIMARY KEY (instance, saga, run)
+) WITH (
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0,
+    toast.autovacuum_vacuum_scale_factor = 0,
+    toast.autovacuum_vacuum_threshold = 2000,
+    toast.autovacuum_vacuum_cost_delay = 0
+);
+
+-- `key` is a name-based id of name and value: values may be longer than an index takes.
+CREATE TABLE correlation (
+    saga       text COLLATE "C" NOT NULL,
+    key        uuid    NOT NULL,
+    key_name   text    NOT NULL,
+    key_value  text    NOT NULL,
+    instance   uuid    NOT NULL,
+    generation bigint  NOT NULL,
+    free       boolean NOT NULL,
+    PRIMARY KEY (key, saga)
+) WITH (fillfactor = 90);
+CREATE INDEX correlation_of_instance ON correlation (instance, saga);
+
+CREATE TABLE timer (
+    id       uuid        PRIMARY KEY,
+    endpoint text COLLATE "C" NOT NULL,
+    saga     text COLLATE "C" NOT NULL,
+    instance uuid        NOT NULL,
+    run      bigint      NOT NULL,
+    name     text        NOT NULL,
+    due_at   timestamptz NOT NULL,
+    attempt  bigint      NOT NULL,
+    context  text        NOT NULL,
+    node     uuid
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_scale_factor = 0.1,
+    autovacuum_analyze_threshold = 2000
+);
+CREATE INDEX timer_due ON timer (endpoint, due_at);
+CREATE INDEX timer_of_instance ON timer (instance, saga);
+
+CREATE TABLE activity (
+    id              uuid        PRIMARY KEY,
+    endpoint        text COLLATE "C" NOT NULL,
+    saga            text COLLATE "C" NOT NULL,
+    instance        uuid        NOT NULL,
+    run             bigint      NOT NULL,
+    call            text        NOT NULL,
+    payload         text        NOT NULL,
+    idempotency_key uuid        NOT NULL,
+    attempt         bigint      NOT NULL,
+    claims          bigint      NOT NULL,
+    memo            text,
+    due_at          timestamptz NOT NULL,
+    retry           text,
+    deadline_us     bigint,
+    context         text        NOT NULL,
+    ended           text,
+    decide_attempt  bigint      NOT NULL DEFAULT 0,
+    node            uuid
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_scale_factor = 0.1,
+    autovacuum_analyze_threshold = 2000,
+    toast.autovacuum_vacuum_scale_factor = 0,
+    toast.autovacuum_vacuum_threshold = 2000,
+    toast.autovacuum_vacuum_cost_delay = 0
+);
+CREATE INDEX activity_due ON activity (endpoint, due_at);
+CREATE INDEX activity_of_instance ON activity (instance, saga);
+
+CREATE TABLE parked (
+    id         uuid   PRIMARY KEY,
+    endpoint   text COLLATE "C" NOT NULL,
+    saga       text COLLATE "C" NOT NULL,
+    message_id uuid   NOT NULL,
+    digest     bytea  NOT NULL,
+    instance   uuid,
+    seq        bigint NOT NULL,
+    reason     text   NOT NULL
+               CHECK (reason IN ('retry', 'missing', 'deferred', 'held', 'suspect')),
+    attempt    bigint NOT NULL,
+    due_at     timestamptz,
+    error      text,
+    envelope   text   NOT NULL,
+    node       uuid,
+    UNIQUE (message_id, saga)
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_scale_factor = 0.1,
+    autovacuum_analyze_threshold = 2000,
+    toast.autovacuum_vacuum_scale_factor = 0,
+    toast.autovacuum_vacuum_threshold = 2000,
+    toast.autovacuum_vacuum_cost_delay = 0
+);
+CREATE INDEX parked_due ON parked (endpoint, due_at);
+CREATE INDEX parked_of_instance ON parked (instance, saga, seq);
+
+-- A row lives for milliseconds: compressing it would cost more than writing it.
+CREATE TABLE outbox (
+    id        uuid   PRIMARY KEY,
+    endpoint  text COLLATE "C" NOT NULL,
+    node      uuid   NOT NULL,
+    directory text   NOT NULL,
+    bodies    bytea  NOT NULL,
+    number    bigint GENERATED ALWAYS AS IDENTITY
+) WITH (
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_scale_factor = 0.1,
+    autovacuum_analyze_threshold = 1000,
+    toast.autovacuum_vacuum_scale_factor = 0,
+    toast.autovacuum_vacuum_threshold = 1000,
+    toast.autovacuum_vacuum_cost_delay = 0
+);
+ALTER TABLE outbox ALTER COLUMN directory SET STORAGE EXTERNAL;
+ALTER TABLE outbox ALTER COLUMN bodies SET STORAGE EXTERNAL;
+
+CREATE TABLE quarantine (
+    id         uuid        PRIMARY KEY,
+    endpoint   text COLLATE "C" NOT NULL,
+    saga       text COLLATE "C" NOT NULL,
+    message_id uuid        NOT NULL,
+    digest     bytea       NOT NULL,
+    class      text        NOT NULL,
+    status     text        NOT NULL,
+    at         timestamptz NOT NULL,
+    detail     text        NOT NULL,
+    body       bytea       NOT NULL,
+    UNIQUE (endpoint, message_id, digest)
+);
+CREATE INDEX quarantine_by_age ON quarantine (at, id);
+
+CREATE TABLE permit (
+    name      text   NOT NULL,
+    window_us bigint NOT NULL,
+    bucket    bigint NOT NULL,
+    used      bigint NOT NULL,
+    PRIMARY KEY (name, window_us)
+) WITH (fillfactor = 50);

@@ -1,0 +1,118 @@
+//! Endpoints: the truth about halts, and the fence that makes them exact.
+
+use knarr_model::ids::Name;
+use knarr_model::ports::StoreError;
+use knarr_model::ports::store::{EndpointRow, EndpointState};
+use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
+
+use crate::error::Failed;
+use crate::rows;
+use crate::schema::LockKey;
+
+/// Statement (a) of a commit, alone: what it waited for is only seen by a later statement.
+const SHARED_FENCE: &str = "SELECT pg_advisory_xact_lock_shared($1, $2)";
+
+/// The other side: waits for the commits under way, and later ones wait for it.
+const EXCLUSIVE_FENCE: &str = "SELECT pg_advisory_xact_lock($1, $2)";
+
+/// Statement (b) of a commit.
+const ONE: &str = "SELECT name, state, epoch, guard_version FROM endpoint WHERE name = $1";
+
+const MAKE: &str = "INSERT INTO endpoint (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
+
+const HALT: &str = "
+UPDATE endpoint SET state = 'halted', epoch = epoch + 1 WHERE name = $1
+RETURNING name, state, epoch, guard_version";
+
+const RESUME: &str = "
+UPDATE endpoint SET state = 'open' WHERE name = $1
+RETURNING name, state, epoch, guard_version";
+
+const ALL: &str =
+    "SELECT name, state, epoch, guard_version FROM endpoint ORDER BY name COLLATE \"C\"";
+
+/// Takes the fence that commits share.
+pub(crate) async fn share_fence(
+    connection: &mut PgConnection,
+    fence: LockKey,
+) -> Result<(), Failed> {
+    sqlx::query(SHARED_FENCE).bind(fence.class).bind(fence.object).execute(connection).await?;
+    Ok(())
+}
+
+/// Takes the fence alone, until the transaction ends.
+pub(crate) async fn close_fence(
+    connection: &mut PgConnection,
+    fence: LockKey,
+) -> Result<(), Failed> {
+    sqlx::query(EXCLUSIVE_FENCE).bind(fence.class).bind(fence.object).execute(connection).await?;
+    Ok(())
+}
+
+/// The endpoint's row, if there is one.
+pub(crate) async fn find(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<Option<EndpointRow>, Failed> {
+    let row = sqlx::query(ONE).bind(name).fetch_optional(connection).await?;
+    row.map(|row| one(&row)).transpose()
+}
+
+/// The endpoint's row, made if there is none.
+pub(crate) async fn find_or_make(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<EndpointRow, Failed> {
+    if let Some(row) = find(&mut *connection, name).await? {
+        return Ok(row);
+    }
+    sqlx::query(MAKE).bind(name).execute(&mut *connection).await?;
+    find(connection, name).await?.ok_or(Failed::Sql(sqlx::Error::RowNotFound))
+}
+
+/// Raises the epoch and stops the endpoint. The fence must be closed.
+pub(crate) async fn halt(connection: &mut PgConnection, name: &str) -> Result<EndpointRow, Failed> {
+    change(connection, HALT, name).await
+}
+
+/// Opens the endpoint at its epoch. The fence must be closed.
+pub(crate) async fn resume(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<EndpointRow, Failed> {
+    change(connection, RESUME, name).await
+}
+
+async fn change(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    name: &str,
+) -> Result<EndpointRow, Failed> {
+    sqlx::query(MAKE).bind(name).execute(&mut *connection).await?;
+    let row = sqlx::query(sql).bind(name).fetch_one(connection).await?;
+    one(&row)
+}
+
+/// All endpoints by name.
+pub(crate) async fn all(connection: &mut PgConnection) -> Result<Vec<EndpointRow>, Failed> {
+    let found = sqlx::query(ALL).fetch_all(connection).await?;
+    Ok(rows::readable(&found, "endpoint", read))
+}
+
+fn one(row: &PgRow) -> Result<EndpointRow, Failed> {
+    read(row).map_err(|error| {
+        Failed::Other(StoreError::Fatal(format!("an endpoint's row cannot be read: {error}")))
+    })
+}
+
+fn read(row: &PgRow) -> Result<EndpointRow, String> {
+    let name: Name = rows::get::<&str>(row, "name")?.into();
+    let state: &str = rows::get(row, "state")?;
+    Ok(EndpointRow {
+        state: EndpointState::parse(state).ok_or_else(|| format!("`{state}` is no state"))?,
+        epoch: rows::get(row, "epoch")?,
+        guard_version: rows::get(row, "guard_version")?,
+        name,
+    })
+}

@@ -1,0 +1,199 @@
+//! Messages that cannot be used: each is set aside once with its reason, and the queue flows on.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::script::Submission;
+use crate::serving::Serving;
+use crate::stored::Stored;
+use crate::wire::{ENDPOINT, MASS_TRANSIT, Raw, SUBMIT, Wire, envelope, envelope_of};
+use crate::world::{World, until};
+
+/// A bad message, the class it must be set aside under, and what the reason must tell.
+struct Bad {
+    what: &'static str,
+    raw: Raw,
+    class: &'static str,
+    told: &'static str,
+}
+
+fn submit(content_type: &'static str, body: impl Into<Vec<u8>>) -> Raw {
+    Raw { exchange: SUBMIT, content_type, body: body.into(), ..Raw::default() }
+}
+
+fn id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// An envelope around a message of ours that does not fit its type.
+fn misfit(message: Value) -> Raw {
+    submit(MASS_TRANSIT, envelope(&id(), message))
+}
+
+fn good(url: &str) -> Value {
+    json!({ "scanId": id(), "url": url })
+}
+
+#[rustfmt::skip]
+fn bad_messages() -> Vec<Bad> {
+    let bad = |what, raw, class, told| Bad { what, raw, class, told };
+    let url = "http://clean.test/";
+    let straight = |content_type, headers: &[_], body| Raw {
+        routing_key: ENDPOINT, content_type, headers: headers.to_vec(), body, ..Raw::default()
+    };
+    let plain = || good(url).to_string().into_bytes();
+    let other = "urn:message:Shop.Contracts:OrderSubmitted";
+    let ours = "urn:message:Knarr.Internal:TimerFired";
+    vec![
+        bad("no JSON", submit(MASS_TRANSIT, "this is no JSON"), "undecodable", "not JSON"),
+        bad("no JSON, raw", submit("application/json", "<url>http://clean.test</url>"), "undecodable", "not JSON"),
+        bad("an empty body", submit(MASS_TRANSIT, ""), "undecodable", "empty"),
+        bad("an empty raw body", submit("application/json", ""), "undecodable", "empty"),
+        bad("no text", submit("application/json", [0xff, 0xfe, 0x00, 0x9f]), "undecodable", "UTF-8"),
+        bad("a list for an envelope", submit(MASS_TRANSIT, "[1, 2]"), "undecodable", "must be an object"),
+        bad("a number for a message", submit("application/json", "7"), "bad-message", "must be a JSON object"),
+        bad("no message", submit(MASS_TRANSIT, json!({ "messageId": id(), "messageType": [format!("urn:message:{SUBMIT}")] }).to_string()), "bad-message", "message"),
+        bad("another content type", submit("application/xml", "<a/>"), "undecodable", "application/xml"),
+        bad("a message id that is no GUID", submit(MASS_TRANSIT, envelope("seventeen", good(url))), "undecodable", "seventeen"),
+        bad("a number for a URL", misfit(json!({ "scanId": id(), "url": 7 })), "bad-message", "url"),
+        bad("null for a URL", misfit(json!({ "scanId": id(), "url": null })), "bad-message", "url"),
+        bad("no URL", misfit(json!({ "scanId": id() })), "bad-message", "url"),
+        bad("no scan", misfit(json!({ "url": url })), "bad-message", "scan"),
+        bad("a scan that is no UUID", misfit(json!({ "scanId": "seven", "url": url })), "bad-message", "scan"),
+        bad("a scan that is a number", misfit(json!({ "scanId": 7, "url": url })), "bad-message", "scan"),
+        bad("a URL that is too long", misfit(good(&format!("{url}{}", "a".repeat(8_192)))), "bad-message", "longer than 8192"),
+        bad("a line break in a URL", misfit(good("http://clean.test/\nx")), "bad-message", "control characters"),
+        bad("another type", Raw { body: envelope_of(&id(), other, good(url)), ..straight(MASS_TRANSIT, &[], Vec::new()) }, "unknown-type", "OrderSubmitted"),
+        bad("a raw message of another type", straight("application/json", &[("MT-MessageType", other)], plain()), "unknown-type", "OrderSubmitted"),
+        bad("a type of our own", straight("application/json", &[("MT-MessageType", ours)], plain()), "unknown-type", "TimerFired"),
+        bad("a raw message without a type", straight("application/json", &[], plain()), "untyped", "MT-MessageType"),
+        bad("an event without an id", submit("application/cloudevents+json", json!({ "specversion": "1.0", "source": "s", "type": SUBMIT, "data": good(url) }).to_string()), "undecodable", "id"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s0_17_live_bad_input_is_set_aside_and_the_queue_flows_on() {
+    let world = World::new().await;
+    let serving = Serving::ready(&world, &[]).await;
+    let wire = Wire::open(&world).await;
+    let bad = bad_messages();
+    for message in &bad {
+        wire.publish(&message.raw).await;
+        // A second copy of the same bytes is the same message, set aside once.
+        wire.publish(&message.raw).await;
+    }
+    let rows = set_aside(&serving, bad.len()).await;
+    let mut wrong = Vec::new();
+    for message in &bad {
+        let mine: Vec<_> = rows.iter().filter(|row| is_about(row, &message.raw)).collect();
+        let said: Vec<_> = mine.iter().map(|row| (&row["class"], &row["reason"])).collect();
+        let fits = mine.len() == 1
+            && mine[0]["class"] == message.class
+            && mine[0]["reason"].as_str().is_some_and(|reason| reason.contains(message.told));
+        if !fits {
+            let Bad { what, class, told, .. } = message;
+            wrong.push(format!("{what}: expected {class} (`…{told}…`), found {said:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for row in &rows {
+        assert_eq!((&row["endpoint"], &row["status"]), (&json!(ENDPOINT), &json!("held")), "{row}");
+        let reason = row["reason"].as_str().expect("a reason");
+        println!("{}: {reason}", row["class"]);
+        assert!(!reason.trim().is_empty() && reason.lines().count() == 1, "{reason:?}");
+    }
+    assert_eq!(wire.ready(ENDPOINT).await, 0, "the queue is empty");
+    // What comes behind all this gets its verdict.
+    Submission::start(&world, &["--count", "20", "--no-copies"]).content(20).await;
+    assert_eq!(set_aside(&serving, bad.len()).await.len(), bad.len(), "nothing more was set aside");
+    Stored::open(&world).await.all_ended_once(20).await;
+    wire.close().await;
+    assert!(serving.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s0_17_live_one_message_id_with_two_contents_is_a_conflict() {
+    let world = World::new().await;
+    let serving = Serving::ready(&world, &[]).await;
+    let wire = Wire::open(&world).await;
+    let (message_id, first, second) =
+        (id(), good("http://clean.test/1"), good("http://clean.test/2"));
+    for message in [&first, &first, &second, &first, &second] {
+        wire.publish(&submit(MASS_TRANSIT, envelope(&message_id, message.clone()))).await;
+    }
+    let rows = set_aside(&serving, 1).await;
+    assert_eq!(rows[0]["class"], "id-conflict", "{rows:?}");
+    assert_eq!(rows[0]["messageId"], json!(message_id));
+    assert!(rows[0]["body"].as_str().expect("a body").contains("http://clean.test/2"));
+    // The first is a scan like any other; its copies and the conflict have changed nothing.
+    let mut stored = Stored::open(&world).await;
+    stored.all_ended_once(1).await;
+    let scan = first["scanId"].as_str().expect("an id");
+    let shown = serving.get(&format!("/api/v1/sagas/url-scan/instances/{scan}")).await;
+    assert_eq!(shown["state"], "Final", "{shown:#}");
+    wire.close().await;
+    assert!(serving.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s0_15_live_a_run_that_fails_for_good_is_set_aside_and_never_comes_back() {
+    let world = World::new().await;
+    let serving = Serving::ready(&world, &[]).await;
+    let wire = Wire::open(&world).await;
+    let scan = good("http://refused.test/both");
+    let raw = submit(MASS_TRANSIT, envelope(&id(), scan.clone()));
+    wire.publish(&raw).await;
+    let rows = set_aside(&serving, 1).await;
+    println!("{}", rows[0]["reason"]);
+    assert_eq!(rows[0]["class"], "failed", "{rows:?}");
+    assert_eq!(rows[0]["instance"], scan["scanId"], "{rows:?}");
+    let reason = rows[0]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("VirusTotal") && reason.contains("Safe Browsing"), "{reason}");
+    let asked = world.sandbox.requests().len();
+    // Delivered once more it restarts nothing, and asks nobody anything.
+    wire.publish(&raw).await;
+    Submission::start(&world, &["--count", "10", "--mix", "clean"]).content(10).await;
+    assert_eq!(set_aside(&serving, 1).await.len(), 1);
+    let about = |request: &knarr_sandbox::Request| {
+        request.about.as_deref().is_some_and(|url| url.contains("refused.test"))
+    };
+    let since = world.sandbox.requests().into_iter().skip(asked).filter(about).count();
+    assert_eq!(since, 0, "nobody is asked about it any more");
+    let mut stored = Stored::open(&world).await;
+    for table in ["outbox", "timer", "activity", "parked"] {
+        let left = format!("SELECT count(*) FROM knarr.{table}");
+        until(&left, async || match stored.count(&left).await {
+            0 => Ok(()),
+            rows => Err(format!("{rows} rows")),
+        })
+        .await;
+    }
+    assert_eq!(wire.ready(ENDPOINT).await, 0, "the queue is empty");
+    wire.close().await;
+    assert!(serving.stop().await.success());
+}
+
+/// Everything set aside, with bodies, once there are so many.
+async fn set_aside(serving: &Serving, many: usize) -> Vec<Value> {
+    let listed = until("all are set aside", async || {
+        let rows = serving.list("/api/v1/quarantine").await;
+        if rows.len() >= many { Ok(rows) } else { Err(format!("{} of {many}", rows.len())) }
+    })
+    .await;
+    let mut rows = Vec::new();
+    for row in listed {
+        let id = row["id"].as_str().expect("an id");
+        rows.push(serving.get(&format!("/api/v1/quarantine/{id}")).await);
+    }
+    rows
+}
+
+/// Whether a row is about this message: it has its bytes.
+fn is_about(row: &Value, raw: &Raw) -> bool {
+    let headers = &row["headers"];
+    let text = String::from_utf8_lossy(&raw.body);
+    row["body"].as_str() == Some(&*text)
+        && row["contentType"].as_str().unwrap_or_default() == raw.content_type
+        && raw.headers.iter().all(|(name, value)| headers[name].as_str() == Some(*value))
+        && (raw.headers.is_empty() == headers["MT-MessageType"].is_null())
+}

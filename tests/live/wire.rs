@@ -1,0 +1,82 @@
+//! The broker as any other program sees it: raw messages in, and how much lies in a queue.
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+pub(crate) const SUBMIT: &str = "Knarr.UrlScan:SubmitUrl";
+pub(crate) const ENDPOINT: &str = "url-scan";
+pub(crate) const MASS_TRANSIT: &str = "application/vnd.masstransit+json";
+
+/// A connection of ours to the broker.
+pub(crate) struct Wire {
+    channel: Channel,
+    connection: Connection,
+}
+
+/// One message as it is put on the wire.
+#[derive(Clone, Default)]
+pub(crate) struct Raw {
+    pub(crate) exchange: &'static str,
+    pub(crate) routing_key: &'static str,
+    pub(crate) content_type: &'static str,
+    pub(crate) headers: Vec<(&'static str, &'static str)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Wire {
+    pub(crate) async fn open(world: &World) -> Wire {
+        let (url, properties) = (world.broker.url(), ConnectionProperties::default());
+        let connection = Connection::connect(&url, properties).await.expect("the broker is there");
+        let channel = connection.create_channel().await.expect("a channel");
+        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+        Wire { channel, connection }
+    }
+
+    /// Publishes, and waits until the broker has it in a queue.
+    pub(crate) async fn publish(&self, raw: &Raw) {
+        let mut properties = BasicProperties::default().with_delivery_mode(2);
+        if !raw.content_type.is_empty() {
+            properties = properties.with_content_type(raw.content_type.into());
+        }
+        let mut headers = FieldTable::default();
+        for (name, value) in &raw.headers {
+            headers.insert((*name).into(), AMQPValue::LongString((*value).into()));
+        }
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let confirm = self.channel.basic_publish(
+            raw.exchange.into(),
+            raw.routing_key.into(),
+            options,
+            &raw.body,
+            properties.with_headers(headers),
+        );
+        let confirm = confirm.await.expect("published").await.expect("an answer");
+        assert!(confirm.is_ack() && confirm.take_message().is_none(), "no queue took the message");
+    }
+
+    /// Messages that lie ready in a queue.
+    pub(crate) async fn ready(&self, queue: &str) -> u32 {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declared = self.channel.queue_declare(queue.into(), passive, FieldTable::default());
+        declared.await.unwrap_or_else(|error| panic!("{queue}: {error}")).message_count()
+    }
+
+    pub(crate) async fn close(self) {
+        self.connection.close(200, "done".into()).await.expect("closed");
+    }
+}
+
+/// An envelope of `SubmitUrl` around this message.
+pub(crate) fn envelope(message_id: &str, message: Value) -> Vec<u8> {
+    envelope_of(message_id, &format!("urn:message:{SUBMIT}"), message)
+}
+
+/// An envelope of this type around this message.
+pub(crate) fn envelope_of(message_id: &str, urn: &str, message: Value) -> Vec<u8> {
+    let envelope = json!({ "messageId": message_id, "messageType": [urn], "message": message });
+    envelope.to_string().into_bytes()
+}

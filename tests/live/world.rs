@@ -1,0 +1,79 @@
+//! What one test has to itself: a virtual host, a database, stand-ins for the services, a folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use knarr_sandbox::Sandbox;
+use knarr_testkit::services::postgres::{Database, database};
+use knarr_testkit::services::rabbitmq::{Vhost, vhost};
+use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::Instant;
+
+/// A condition that does not come true in this time never will.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Whole systems run beside each other would only measure how slow the machine is.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Everything around the servers of one test; gone with it.
+pub(crate) struct World {
+    pub(crate) broker: Vhost,
+    pub(crate) database: Database,
+    pub(crate) sandbox: Sandbox,
+    folder: TempDir,
+    servers: AtomicU32,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl World {
+    /// A world whose services answer at once.
+    pub(crate) async fn new() -> World {
+        World::with_latency(Duration::ZERO).await
+    }
+
+    /// A world whose services take so long for every answer.
+    pub(crate) async fn with_latency(latency: Duration) -> World {
+        let turn = TURN.lock().await;
+        let settings = knarr_sandbox::Settings { latency, ..knarr_sandbox::Settings::default() };
+        let anywhere = "127.0.0.1:0".parse().expect("an address");
+        let (broker, database, sandbox) =
+            tokio::join!(vhost(), database(), Sandbox::start(anywhere, settings));
+        World {
+            broker,
+            database,
+            sandbox: sandbox.expect("the sandbox listens"),
+            folder: TempDir::with_prefix("knarr-live-").expect("a temporary folder"),
+            servers: AtomicU32::new(0),
+            _turn: turn,
+        }
+    }
+
+    /// A name and an empty folder for one more server.
+    pub(crate) fn room(&self) -> (String, PathBuf) {
+        let number = self.servers.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = format!("server-{number}");
+        let folder = self.folder.path().join(&name);
+        std::fs::create_dir(&folder).expect("our own folder");
+        (name, folder)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Asks again and again until the answer is there; panics with the last excuse when it never comes.
+pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(why) if Instant::now() > deadline => {
+                panic!("{what}: not within {PATIENCE:?}: {why}")
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}

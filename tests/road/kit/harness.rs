@@ -1,0 +1,425 @@
+//! A road to test on: nodes of the real engine over one store and one broker, in virtual time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use knarr_engine::{Counters, Health, Settings};
+use knarr_model::commit::{JournalRow, Outcome};
+use knarr_model::format::{self, Inbound, masstransit};
+use knarr_model::ports::store::EndpointState;
+use knarr_model::ports::transport::{Delivery, Receipt, Undecodable};
+use knarr_model::ports::{Clock, Store};
+use knarr_model::quarantine::Quarantined;
+use knarr_model::topology::WithoutId;
+use knarr_model::work::Parked;
+use knarr_model::{
+    Class, Digest, Envelope, Headers, Instance, InstanceId, Message, MessageId, NodeId, ids,
+};
+use knarr_saga::definition::Definition;
+use knarr_testkit::clock::TokioClock;
+use knarr_testkit::memory::Rows;
+use serde::de::DeserializeOwned;
+use serde_json::value::to_raw_value;
+use uuid::Uuid;
+
+use super::errand::Errand;
+use super::node::{Node, World};
+use super::outside::Outside;
+use super::shelf::{Door, Shelf};
+use super::watch::{Watch, Watched};
+use super::wire::{Broker, Sent};
+
+/// The most virtual time that something may take to come to rest.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A road to be: its sagas and how its nodes work.
+pub(crate) struct Plan {
+    sagas: Vec<Arc<dyn Definition>>,
+    settings: Settings,
+    pace: Duration,
+}
+
+impl Plan {
+    /// One saga more.
+    pub(crate) fn and(mut self, saga: Arc<dyn Definition>) -> Self {
+        self.sagas.push(saga);
+        self
+    }
+
+    /// Changes the engine's settings.
+    pub(crate) fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// Deciding a batch takes so long.
+    pub(crate) fn pace(mut self, pace: Duration) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// The road with nobody on it.
+    pub(crate) fn lay(self) -> Road {
+        let clock = Arc::new(TokioClock::new(1));
+        let world = World {
+            clock: clock.clone(),
+            shelf: Arc::new(Shelf::new(clock.clone())),
+            broker: Arc::default(),
+            outside: Arc::new(Outside::new(clock.clone())),
+            watch: Arc::new(Watch::new(clock)),
+        };
+        let watched = |saga: &Arc<dyn Definition>| -> Arc<dyn Definition> {
+            Arc::new(Watched { inner: saga.clone(), watch: world.watch.clone() })
+        };
+        let sagas = self.sagas.iter().map(watched).collect();
+        Road { world, sagas, settings: self.settings, pace: self.pace, nodes: Vec::new(), ids: 0 }
+    }
+
+    /// The road with one node on it.
+    pub(crate) fn start(self) -> Road {
+        let mut road = self.lay();
+        road.join();
+        road
+    }
+}
+
+/// A road, and everything that can happen on it.
+pub(crate) struct Road {
+    world: World,
+    sagas: Vec<Arc<dyn Definition>>,
+    settings: Settings,
+    pace: Duration,
+    nodes: Vec<Option<Node>>,
+    ids: u64,
+}
+
+impl Road {
+    /// A road for one saga.
+    pub(crate) fn with(saga: Arc<dyn Definition>) -> Plan {
+        let settings = Settings { lanes: 2, ..Settings::default() };
+        Plan { sagas: vec![saga], settings, pace: Duration::ZERO }
+    }
+
+    // --- nodes -----------------------------------------------------------------
+
+    /// Starts a node; nodes are numbered from 0.
+    pub(crate) fn join(&mut self) -> usize {
+        let (number, settings) = (self.nodes.len(), self.settings.clone());
+        let node = Node::start(&self.world, &self.sagas, settings, self.pace, number);
+        self.nodes.push(Some(node));
+        number
+    }
+
+    /// Starts a node that serves another definition of the saga, as in a deploy.
+    pub(crate) fn join_with(&mut self, saga: Arc<dyn Definition>) -> usize {
+        let watch = self.world.watch.clone();
+        self.sagas = vec![Arc::new(Watched { inner: saga, watch })];
+        self.join()
+    }
+
+    /// Kills a node.
+    pub(crate) fn crash(&mut self, node: usize) {
+        self.nodes[node].take().expect("it runs").kill();
+    }
+
+    /// Asks a node to stop, and waits for it.
+    pub(crate) async fn stop(&mut self, node: usize) {
+        self.nodes[node].take().expect("it runs").stop().await;
+    }
+
+    fn node(&self, node: usize) -> &Node {
+        self.nodes[node].as_ref().expect("it runs")
+    }
+
+    /// A node's door to the store.
+    pub(crate) fn door(&self, node: usize) -> Arc<Door> {
+        self.node(node).door.clone()
+    }
+
+    pub(crate) fn counters(&self, node: usize) -> Arc<Counters> {
+        self.node(node).running.counters()
+    }
+
+    pub(crate) fn health(&self, node: usize) -> Health {
+        self.node(node).running.health()
+    }
+
+    pub(crate) fn unpublished(&self, node: usize) -> usize {
+        self.node(node).running.unpublished()
+    }
+
+    pub(crate) fn node_id(&self, node: usize) -> NodeId {
+        self.node(node).running.node()
+    }
+
+    // --- what comes in ----------------------------------------------------------
+
+    fn fresh_id(&mut self) -> MessageId {
+        self.ids += 1;
+        MessageId(ids::derived_id(&[b"road", &self.ids.to_be_bytes()]))
+    }
+
+    /// An envelope around a message, under a fresh id.
+    pub(crate) fn envelope<M: Message>(&mut self, message: &M) -> Envelope {
+        let raw = to_raw_value(message).expect("a test's message is plain data");
+        let mut envelope = Envelope::new(self.fresh_id(), M::urn(), Arc::from(raw));
+        envelope.correlation_id = message.conventional_id();
+        envelope
+    }
+
+    /// Puts a message into the queue of the first saga.
+    pub(crate) fn send<M: Message>(&mut self, message: &M) -> MessageId {
+        let envelope = self.envelope(message);
+        self.post(&envelope)
+    }
+
+    /// Puts an envelope into the queue of the first saga.
+    pub(crate) fn post(&self, envelope: &Envelope) -> MessageId {
+        let queue = self.sagas[0].name().clone();
+        self.post_to(&queue, envelope)
+    }
+
+    /// Puts an envelope into a queue.
+    pub(crate) fn post_to(&self, queue: &str, envelope: &Envelope) -> MessageId {
+        let body = masstransit::encode(envelope, &masstransit::Host::default());
+        let mut delivery = blank(envelope.message_id, body, self.now());
+        delivery.digest = Digest::of_message(&envelope.message);
+        delivery.headers = format::amqp_headers(&envelope.headers);
+        delivery.content = Ok(Arc::new(envelope.clone()));
+        self.world.broker.enqueue(&queue.into(), delivery);
+        envelope.message_id
+    }
+
+    /// Puts bytes that cannot be read into the queue of the first saga.
+    pub(crate) fn post_unreadable(&mut self, body: &'static [u8], class: Class) -> MessageId {
+        let mut delivery = blank(self.fresh_id(), Bytes::from_static(body), self.now());
+        delivery.headers.set("Who", "a stranger");
+        delivery.content = Err(Undecodable { class, reason: "not JSON at all".to_owned() });
+        let id = delivery.message_id;
+        self.world.broker.enqueue(self.sagas[0].name(), delivery);
+        id
+    }
+
+    // --- time --------------------------------------------------------------------
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.world.clock.now()
+    }
+
+    /// Lets time pass.
+    pub(crate) async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Lets time pass until nothing is under way that time alone does not bring.
+    pub(crate) async fn settle(&self) {
+        let end = self.now() + PATIENCE;
+        // Things under way show only once those before them are done: twice quiet is quiet.
+        let mut quiet = 0;
+        while quiet < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            match self.busy() {
+                None => quiet += 1,
+                Some(what) => {
+                    quiet = 0;
+                    assert!(self.now() < end, "it does not come to rest: {what}");
+                }
+            }
+        }
+    }
+
+    /// Lets time pass and comes to rest.
+    pub(crate) async fn pass_and_settle(&self, time: Duration) {
+        self.pass(time).await;
+        self.settle().await;
+    }
+
+    fn busy(&self) -> Option<String> {
+        let now = self.now();
+        let running = self.world.outside.running();
+        self.world.shelf.rows.with_rows(|rows| {
+            for saga in &self.sagas {
+                let state = rows.endpoint.get(saga.name()).map(|row| row.state);
+                let closed = matches!(state, Some(EndpointState::Halted | EndpointState::Paused));
+                let (ready, held) = self.world.broker.depth(saga.name());
+                if held > 0 || (ready > 0 && !closed) {
+                    return Some(format!("{ready} messages wait, {held} are in hand"));
+                }
+            }
+            still_due(rows, now, running)
+        })
+    }
+
+    // --- what came of it ----------------------------------------------------------
+
+    pub(crate) fn broker(&self) -> &Broker {
+        &self.world.broker
+    }
+
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.world.shelf
+    }
+
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.world.outside
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.world.watch
+    }
+
+    /// The store as an operator reaches it.
+    pub(crate) fn store(&self) -> impl Store + use<> {
+        self.world.shelf.rows.clone()
+    }
+
+    pub(crate) fn rows<R>(&self, look: impl FnOnce(&mut Rows) -> R) -> R {
+        self.world.shelf.rows.with_rows(look)
+    }
+
+    /// Messages of a type that reached the outside, in order, copies included.
+    pub(crate) fn published<M: Message>(&self) -> Vec<M> {
+        self.sent::<M>().iter().map(|(_, envelope)| payload(envelope)).collect()
+    }
+
+    /// As [`Road::published`], with what they travelled in.
+    pub(crate) fn sent<M: Message>(&self) -> Vec<(Sent, Envelope)> {
+        let all = self.world.broker.sent().into_iter().map(|sent| {
+            let envelope = unwrap(&sent);
+            (sent, envelope)
+        });
+        all.filter(|(_, envelope)| envelope.is_of_type(&M::urn())).collect()
+    }
+
+    pub(crate) fn instance(&self, id: Uuid) -> Option<Instance> {
+        self.instance_of(&self.sagas[0].name().clone(), id)
+    }
+
+    pub(crate) fn instance_of(&self, saga: &str, id: Uuid) -> Option<Instance> {
+        let place = (saga.into(), InstanceId(id));
+        self.rows(|rows| rows.instance.get(&place).map(|row| row.instance.clone()))
+    }
+
+    /// The state that an instance is in; nothing when there is none.
+    pub(crate) fn state(&self, id: Uuid) -> Option<String> {
+        self.instance(id).map(|instance| instance.state)
+    }
+
+    /// The data of an instance.
+    pub(crate) fn data<T: DeserializeOwned>(&self, id: Uuid) -> T {
+        let instance = self.instance(id).expect("there is an instance");
+        serde_json::from_str(instance.data.get()).expect("the machine's data")
+    }
+
+    /// What happened to an errand, in order.
+    pub(crate) fn log(&self, id: Uuid) -> Vec<String> {
+        self.data::<Errand>(id).log
+    }
+
+    /// The journal in the order in which it was written.
+    pub(crate) fn journal(&self) -> Vec<JournalRow> {
+        let mut entries: Vec<_> = self.rows(|rows| rows.journal.values().cloned().collect());
+        entries.sort_by_key(|entry| entry.number);
+        entries.into_iter().map(|entry| entry.row).collect()
+    }
+
+    /// What became of a message.
+    pub(crate) fn outcome(&self, id: MessageId) -> Option<Outcome> {
+        self.journal().into_iter().find(|row| row.message_id == id).map(|row| row.outcome)
+    }
+
+    /// Messages that wait, in order.
+    pub(crate) fn parked(&self) -> Vec<Parked> {
+        let mut parked: Vec<Parked> =
+            self.rows(|rows| rows.parked.values().map(|held| held.row.clone()).collect());
+        parked.sort_by_key(|row| (row.instance, row.seq, row.id));
+        parked
+    }
+
+    /// Messages set aside, oldest first.
+    pub(crate) fn quarantine(&self) -> Vec<Quarantined> {
+        let mut rows: Vec<_> = self.rows(|rows| rows.quarantine.values().cloned().collect());
+        rows.sort_by_key(|row: &Quarantined| (row.at, row.id));
+        rows
+    }
+}
+
+fn blank(id: MessageId, body: Bytes, now: DateTime<Utc>) -> Delivery {
+    Delivery {
+        receipt: Receipt { generation: 0, tag: 0 },
+        content: Err(Undecodable { class: Class::Undecodable, reason: String::new() }),
+        message_id: id,
+        digest: Digest::of_bytes(&body),
+        without_id: false,
+        delivery_count: 0,
+        exchange: "from-the-test".to_owned(),
+        routing_key: "somewhere".to_owned(),
+        content_type: Some(format::MASS_TRANSIT.to_owned()),
+        headers: Headers::new(),
+        size: body.len(),
+        body,
+        received_at: now,
+    }
+}
+
+/// What still happens by itself.
+fn still_due(rows: &Rows, now: DateTime<Utc>, running: usize) -> Option<String> {
+    if rows.timer.values().any(|held| held.row.due_at <= now && rows.gives_out(&held.row.endpoint))
+    {
+        return Some("a timer is due".to_owned());
+    }
+    let is_due = |due: Option<DateTime<Utc>>| due.is_some_and(|due| due <= now);
+    let mut parked = rows.parked.values().filter(|held| rows.gives_out(&held.row.endpoint));
+    if parked.any(|held| is_due(held.row.due_at)) {
+        return Some("a message that waited is due".to_owned());
+    }
+    let due: Vec<_> = rows
+        .activity
+        .values()
+        .filter(|held| held.task.due_at <= now && rows.gives_out(&held.task.endpoint))
+        .collect();
+    if due.iter().any(|held| held.end.is_some()) {
+        return Some("a call has ended".to_owned());
+    }
+    if due.len() > running {
+        return Some("a call is due".to_owned());
+    }
+    (!rows.outbox.is_empty()).then(|| "a message leaves".to_owned())
+}
+
+/// The envelope that a message left in.
+fn unwrap(sent: &Sent) -> Envelope {
+    let outgoing = &sent.outgoing;
+    let read = format::read(&Inbound {
+        endpoint: "the test",
+        subscriptions: &[],
+        content_type: Some(&outgoing.content_type),
+        message_id: None,
+        correlation_id: None,
+        reply_to: None,
+        timestamp: None,
+        headers: &outgoing.headers,
+        exchange: &outgoing.exchange,
+        routing_key: &outgoing.routing_key,
+        body: &outgoing.body,
+        from_broker: true,
+        without_id: WithoutId::Digest,
+    });
+    read.content.expect("what we publish can be read")
+}
+
+fn payload<M: Message>(envelope: &Envelope) -> M {
+    serde_json::from_str(envelope.message.get()).expect("what we publish can be read")
+}
+
+/// An id for an instance.
+pub(crate) fn id(n: u128) -> Uuid {
+    Uuid::from_u128(0x0a0b_0000_0000_4000_8000_0000_0000_0000 | n)
+}
+
+/// So many whole milliseconds between two times.
+pub(crate) fn millis_between(from: DateTime<Utc>, to: DateTime<Utc>) -> i64 {
+    TimeDelta::num_milliseconds(&(to - from))
+}
