@@ -85,7 +85,8 @@ fn all_arrows(repo: &Repo) -> Vec<Arrow> {
     let crates = repo.packages.iter().flat_map(|package| &package.targets);
     let arrows: BTreeSet<Arrow> =
         crates.flat_map(|target| Crate::read(target, &repo.trees).arrows()).collect();
-    arrows.into_iter().collect()
+    // `pub(crate)` and `pub(super)` name a place to be seen from, not a thing that is used.
+    arrows.into_iter().filter(|arrow| !matches!(&*arrow.path, "crate" | "super")).collect()
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Our binary on a real RabbitMQ and a real Postgres, spoken to from outside as others would.
 
+#![expect(clippy::print_stdout, reason = "what a live test saw stands beside its result")]
+
 mod bad_input;
 mod binary;
 mod drain;

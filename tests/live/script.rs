@@ -23,11 +23,6 @@ impl Submission {
         Submission { program: Program::start("submit.py", command, world.folder()) }
     }
 
-    /// How many it has submitted so far; all, once all are.
-    pub(crate) fn has_submitted_all(&mut self) -> bool {
-        self.program.log().contains("submitted all")
-    }
-
     /// Waits for its end and gives its summary.
     pub(crate) async fn ended(mut self) -> (ExitStatus, Value) {
         let mut said = String::new();

@@ -109,7 +109,7 @@ impl Serving {
         let mut cursor = String::new();
         loop {
             let mut page = self.get(&format!("{path}?limit=200{cursor}")).await;
-            rows.extend(page["items"].as_array_mut().expect("items").drain(..));
+            rows.append(page["items"].as_array_mut().expect("items"));
             match page["next"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
                 None => return rows,

@@ -1,3 +1,12 @@
-//! The knarr binary.
+//! The knarr binary: every verb of the library, our sagas, the sandbox and the demo.
 
-fn main() {}
+mod demo;
+mod sagas;
+mod sandbox;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let app = sagas::app().verb(demo::command(), demo::run).verb(sandbox::command(), sandbox::run);
+    knarr::main(app)
+}

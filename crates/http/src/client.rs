@@ -6,9 +6,9 @@ use bytes::{Bytes, BytesMut};
 use knarr_model::Failure;
 use reqwest::redirect::Policy;
 
+use crate::draft::Draft;
 use crate::error::Error;
 use crate::fault::{lost, of_transport};
-use crate::request::Draft;
 use crate::resolve::{Lookup, SystemLookup, Vetting};
 use crate::response::Response;
 use crate::secret::redact;

@@ -61,16 +61,12 @@ fn innermost(error: &reqwest::Error) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
+/// What is wrong with the server's certificate, if that is the error; it may be wrapped as I/O.
 fn bad_certificate(error: &(dyn Error + 'static)) -> Option<String> {
-    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    let tls = match inner {
-        Some(inner) => inner.downcast_ref::<rustls::Error>(),
-        None => error.downcast_ref::<rustls::Error>(),
-    };
-    match tls {
-        Some(rustls::Error::InvalidCertificate(why)) => Some(why.to_string()),
-        _ => None,
+    if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
+        return Some(why.to_string());
     }
+    bad_certificate(error.downcast_ref::<io::Error>()?.get_ref()?)
 }
 
 /// How long the server asks to wait: seconds, or a date, which is measured against the server's

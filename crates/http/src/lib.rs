@@ -30,6 +30,7 @@
 mod auth;
 mod base;
 mod client;
+mod draft;
 mod error;
 mod fault;
 mod request;

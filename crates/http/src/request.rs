@@ -9,8 +9,8 @@ use url::form_urlencoded::Serializer;
 
 use crate::auth::Auth;
 use crate::client::Client;
+use crate::draft::Draft;
 use crate::response::Response;
-use crate::secret::Secret;
 
 /// A request; what is wrong with it comes out when it is sent.
 #[must_use = "nothing happens until .send()"]
@@ -18,17 +18,6 @@ pub struct Request<'c> {
     client: &'c Client,
     draft: Draft,
     wrong: Option<Failure>,
-}
-
-/// Everything that is sent.
-pub(crate) struct Draft {
-    pub(crate) method: Method,
-    pub(crate) url: Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
-    /// Whether sending it twice does no harm.
-    pub(crate) repeatable: bool,
-    pub(crate) secrets: Vec<Secret>,
 }
 
 impl Client {

@@ -7,7 +7,9 @@ use crate::ssrf::Allow;
 /// How a [`crate::Client`] behaves. Every wait and size has its bound here.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long connecting may take, name lookup and TLS included. Default 5 s.
+    /// How long connecting may take, name lookup and TLS included. Keep it below `silence`, or a
+    /// server that hangs while connecting counts as one that may have taken the request.
+    /// Default 5 s.
     pub connect_timeout: Duration,
     /// How long a server may say nothing, before its answer and within it. Default 10 s.
     pub silence: Duration,

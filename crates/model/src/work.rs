@@ -350,7 +350,7 @@ pub struct Parked {
     pub digest: Digest,
     /// Its instance, once known.
     pub instance: Option<InstanceId>,
-    /// Its place among its instance's parked messages, from 1.
+    /// Its place among its instance's parked messages: what was parked later has a higher number.
     pub seq: i64,
     /// Why it waits.
     pub reason: ParkedReason,

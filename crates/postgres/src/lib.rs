@@ -30,6 +30,6 @@ mod timers;
 mod writes;
 
 pub use error::Error;
-pub use migrate::{SCHEMA_VERSION, migrate};
+pub use migrate::{SCHEMA_VERSION, drop_schema, migrate};
 pub use settings::Settings;
 pub use store::Store;

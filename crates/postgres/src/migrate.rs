@@ -68,6 +68,20 @@ pub(crate) async fn verify(settings: &Settings, schema: &Schema) -> Result<(), E
     })
 }
 
+/// Drops the schema with everything in it, if it is there: for benches and tests.
+///
+/// # Errors
+/// What the server says.
+pub async fn drop_schema(settings: &Settings) -> Result<(), Error> {
+    let schema = Schema::new(&settings.schema)?;
+    let mut connection = connect(&pools::connect_options(settings)?).await?;
+    // The name was checked: letters, digits and underscores.
+    let statement = format!("DROP SCHEMA IF EXISTS {} CASCADE", schema.name());
+    let dropped = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await;
+    let _closed = connection.close().await;
+    dropped.map(drop).map_err(|error| classed(&error).into())
+}
+
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     options.connect().await.map_err(|error| classed(&error).into())
 }

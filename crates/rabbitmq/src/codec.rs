@@ -56,11 +56,7 @@ pub(crate) fn inbound(
         from_broker: true,
         without_id: endpoint.without_id,
     };
-    let counted = headers.get("x-delivery-count").and_then(HeaderValue::as_i64);
-    let delivery_count = match counted {
-        Some(count) => u32::try_from(count).unwrap_or(u32::MAX),
-        None => u32::from(from.redelivered),
-    };
+    let delivery_count = delivered_before(&headers, from.redelivered);
     let is_large = size > endpoint.max_body;
     let read = if is_large {
         let reason = format!("{size} bytes, and the endpoint takes {} at most", endpoint.max_body);
@@ -92,6 +88,14 @@ pub(crate) fn inbound(
         body,
         size,
         received_at,
+    }
+}
+
+/// Quorum queues count; of others it is known whether there was a delivery before.
+fn delivered_before(headers: &Headers, redelivered: bool) -> u32 {
+    match headers.get("x-delivery-count").and_then(HeaderValue::as_i64) {
+        Some(count) => u32::try_from(count).unwrap_or(u32::MAX),
+        None => u32::from(redelivered),
     }
 }
 

@@ -12,6 +12,7 @@ mod connection;
 mod consumer;
 mod destinations;
 pub mod forwarder;
+mod gauge;
 mod names;
 mod publisher;
 mod pump;

@@ -52,7 +52,7 @@ struct Slot {
 
 struct Open {
     live: Arc<Live>,
-    channel: Channel,
+    channel: Arc<Channel>,
     confirms: Confirms,
 }
 
@@ -191,7 +191,7 @@ impl Publisher {
                 Ok(properties) => batch.push(Sent {
                     index: *index,
                     key: message.is_mandatory().then(|| key(message)),
-                    confirm: confirm(open.channel.clone(), message.clone(), properties),
+                    confirm: confirm(open.channel.clone(), message, properties),
                     answers: answer.clone(),
                 }),
             }
@@ -226,6 +226,7 @@ impl Publisher {
             let channel = within(limit, "channel.open", live.connection.create_channel()).await?;
             let select = channel.confirm_select(ConfirmSelectOptions::default());
             within(limit, "confirm.select", select).await?;
+            let channel = Arc::new(channel);
             slot.open = Some(Open { live: live.clone(), channel, confirms: Confirms::start() });
         }
         if slot.declared.0 != live.number {
@@ -337,15 +338,14 @@ fn key(message: &Outgoing) -> Key {
 }
 
 fn confirm(
-    channel: Channel,
-    message: Outgoing,
+    channel: Arc<Channel>,
+    message: &Outgoing,
     properties: BasicProperties,
 ) -> BoxFuture<'static, lapin::Result<Confirmation>> {
     let options =
         BasicPublishOptions { mandatory: message.is_mandatory(), ..BasicPublishOptions::default() };
-    async move {
-        let (exchange, key) = (message.exchange.into(), message.routing_key.into());
-        channel.basic_publish(exchange, key, options, &message.body, properties).await?.await
-    }
-    .boxed()
+    let (exchange, key) = (message.exchange.clone().into(), message.routing_key.clone().into());
+    let body = message.body.clone();
+    async move { channel.basic_publish(exchange, key, options, &body, properties).await?.await }
+        .boxed()
 }

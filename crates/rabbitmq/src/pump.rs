@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::future;
+use futures_util::future::{self, BoxFuture};
+use futures_util::{FutureExt as _, StreamExt as _};
 use knarr_model::CancellationToken;
 use knarr_model::ports::transport::{Delivery, Receipt, Settlement, Settler as _};
 use knarr_model::ports::{Clock, TransportError};
@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use crate::broken::{Broken, within};
 use crate::codec;
 use crate::connection::{Link, Live};
+use crate::gauge::Gauge;
 use crate::names::short;
 use crate::settings::Settings;
 use crate::settle::InHand;
@@ -68,6 +69,17 @@ pub(crate) struct Subscribed {
     has_dead: bool,
     dead: Option<Intake>,
     gauge: Gauge,
+}
+
+/// What comes next on a subscription.
+enum Pulled {
+    Delivery(lapin::message::Delivery),
+    Dead(lapin::message::Delivery),
+    DeadFound(Intake),
+    DeadEnded,
+    RanDry,
+    Lost(String),
+    Stop,
 }
 
 enum End {
@@ -195,8 +207,8 @@ impl Pump {
     async fn flow(&self, subscribed: &mut Subscribed) -> End {
         // The old stream of the main queue runs dry while its prefetch is changed.
         let mut changing = None;
-        let looked_at = subscribed.live.clone();
-        let mut looking = Box::pin(self.dead_intake(&looked_at));
+        let live = subscribed.live.clone();
+        let mut looking: BoxFuture<'_, Intake> = self.dead_intake(&live).boxed();
         loop {
             let room = tokio::select! {
                 biased;
@@ -204,76 +216,103 @@ impl Pump {
                 room = self.out.reserve() => room,
             };
             let Ok(room) = room else { return End::Stop };
-            let Subscribed { main, has_dead, dead, gauge, .. } = subscribed;
-            let (item, is_dead) = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return End::Stop,
-                item = next_of(dead.as_mut()) => (item, true),
-                item = main.stream.next() => (item, false),
-                intake = &mut looking, if dead.is_none() && *has_dead => {
-                    *dead = Some(intake);
+            let (delivery, is_dead) = match self.pull(subscribed, &mut looking).await {
+                Pulled::Delivery(delivery) => (delivery, false),
+                Pulled::Dead(delivery) => (delivery, true),
+                Pulled::DeadFound(intake) => {
+                    subscribed.dead = Some(intake);
                     continue;
                 }
-            };
-            let delivery = match item {
-                Some(Ok(delivery)) => delivery,
-                // The dead queue's trouble is not ours: it is looked at again.
-                None | Some(Err(_)) if is_dead => {
-                    if let Some(intake) = dead.take() {
+                Pulled::DeadEnded => {
+                    // The dead queue's trouble is not ours: it is looked at again.
+                    if let Some(intake) = subscribed.dead.take() {
                         self.in_hand.forget(intake.generation);
                     }
-                    looking = Box::pin(self.dead_intake(&looked_at));
+                    looking = self.dead_intake(&live).boxed();
                     continue;
                 }
-                Some(Err(error)) => {
-                    self.link.poke();
-                    return End::Lost(error.to_string());
-                }
-                None => match changing.take() {
-                    Some(wanted) => {
-                        drop(room);
-                        match self.change(main, wanted).await {
-                            Ok(prefetch) => {
-                                gauge.set(prefetch);
-                                continue;
-                            }
-                            Err(end) => return end,
-                        }
-                    }
-                    None => {
+                Pulled::RanDry => {
+                    drop(room);
+                    let Some(wanted) = changing.take() else {
                         self.link.poke();
                         return End::Lost(
                             "the broker ended it (queue deleted or moved)".to_owned(),
                         );
+                    };
+                    match self.change(&mut subscribed.main, wanted).await {
+                        Ok(prefetch) => subscribed.gauge.set(prefetch),
+                        Err(end) => return end,
                     }
-                },
+                    continue;
+                }
+                Pulled::Lost(why) => {
+                    self.link.poke();
+                    return End::Lost(why);
+                }
+                Pulled::Stop => return End::Stop,
             };
-            let generation = if is_dead { dead_generation(dead.as_ref()) } else { main.generation };
-            let receipt = Receipt { generation, tag: delivery.delivery_tag };
-            let size = delivery.data.len();
-            let full = self.in_hand.bytes() > self.settings.prefetch_bytes.saturating_mul(2);
-            self.in_hand.arrived(receipt, size);
-            if full {
-                drop(room);
-                self.in_hand.settle(&[(receipt, Settlement::Return)]).await;
-            } else {
-                let now = self.clock.now();
-                let inbound = codec::inbound(&self.endpoint, delivery, generation, now, is_dead);
-                room.send(Ok(inbound));
-            }
+            let intake = subscribed.dead.as_ref().filter(|_| is_dead).unwrap_or(&subscribed.main);
+            let (generation, size) = (intake.generation, delivery.data.len());
+            let full = self.hand_over(room, generation, delivery, is_dead).await;
+            let gauge = &mut subscribed.gauge;
             if !is_dead {
                 gauge.note(size);
-                if changing.is_none()
-                    && let Some(wanted) = gauge.change(self.in_hand.count(generation), full)
+            }
+            if changing.is_none() && !is_dead {
+                changing = gauge.change(self.in_hand.count(generation), full);
+                if changing.is_some()
+                    && let Err(broken) = self.cancel(&subscribed.main).await
                 {
-                    let canceled = self.cancel(main).await;
-                    if let Err(broken) = canceled {
-                        return End::Lost(broken.text());
-                    }
-                    changing = Some(wanted);
+                    return End::Lost(broken.text());
                 }
             }
         }
+    }
+
+    /// Waits for whatever comes next.
+    async fn pull(
+        &self,
+        subscribed: &mut Subscribed,
+        looking: &mut BoxFuture<'_, Intake>,
+    ) -> Pulled {
+        let Subscribed { main, has_dead, dead, .. } = subscribed;
+        let look = *has_dead && dead.is_none();
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Pulled::Stop,
+            item = next_of(dead.as_mut()) => match item {
+                Some(Ok(delivery)) => Pulled::Dead(delivery),
+                Some(Err(_)) | None => Pulled::DeadEnded,
+            },
+            intake = looking, if look => Pulled::DeadFound(intake),
+            item = main.stream.next() => match item {
+                Some(Ok(delivery)) => Pulled::Delivery(delivery),
+                Some(Err(error)) => Pulled::Lost(error.to_string()),
+                None => Pulled::RanDry,
+            },
+        }
+    }
+
+    /// Hands a delivery to the engine, or back to the broker when far too much is in hand already,
+    /// which is the case when it answers `true`.
+    async fn hand_over(
+        &self,
+        room: mpsc::Permit<'_, Item>,
+        generation: u64,
+        delivery: lapin::message::Delivery,
+        is_dead: bool,
+    ) -> bool {
+        let receipt = Receipt { generation, tag: delivery.delivery_tag };
+        let full = self.in_hand.bytes() > self.settings.prefetch_bytes.saturating_mul(2);
+        self.in_hand.arrived(receipt, delivery.data.len());
+        if full {
+            drop(room);
+            self.in_hand.settle(&[(receipt, Settlement::Return)]).await;
+        } else {
+            let now = self.clock.now();
+            room.send(Ok(codec::inbound(&self.endpoint, delivery, generation, now, is_dead)));
+        }
+        full
     }
 
     async fn cancel(&self, intake: &Intake) -> Result<(), Broken> {
@@ -346,108 +385,5 @@ async fn next_of(dead: Option<&mut Intake>) -> Option<lapin::Result<lapin::messa
     match dead {
         Some(intake) => intake.stream.next().await,
         None => future::pending().await,
-    }
-}
-
-fn dead_generation(dead: Option<&Intake>) -> u64 {
-    dead.map_or(0, |intake| intake.generation)
-}
-
-/// How many messages may be in hand, by the bytes seen.
-#[derive(Debug)]
-struct Gauge {
-    budget: usize,
-    most: u16,
-    current: u16,
-    average: usize,
-    seen: u32,
-}
-
-impl Gauge {
-    /// Begins with what fits if every body is as large as the endpoint takes.
-    fn new(budget: usize, max_body: usize, most: u16) -> Self {
-        let mut gauge = Gauge { budget, most: most.max(1), current: 1, average: 0, seen: 0 };
-        gauge.current = gauge.fitting(max_body);
-        gauge
-    }
-
-    fn fitting(&self, size: usize) -> u16 {
-        let fitting = self.budget / size.max(1);
-        u16::try_from(fitting).unwrap_or(u16::MAX).clamp(1, self.most)
-    }
-
-    fn note(&mut self, size: usize) {
-        self.average = if self.seen == 0 && self.average == 0 {
-            size
-        } else {
-            // Rises at once, falls slowly: what was large may come again.
-            (self.average * 7 / 8 + size / 8).max(size / 4)
-        };
-        self.seen = self.seen.saturating_add(1);
-    }
-
-    /// How many should be in hand, if what comes of the present prefetch is wrong by a factor of
-    /// two. `in_hand` are there already.
-    fn change(&self, in_hand: usize, full: bool) -> Option<u16> {
-        let in_hand = u16::try_from(in_hand).unwrap_or(u16::MAX);
-        let fitting = self.fitting(self.average);
-        if full || fitting <= self.current / 2 {
-            return (self.current > 1).then_some(fitting.min(self.current / 2).max(1));
-        }
-        let wanted = fitting.min(self.current.saturating_mul(8));
-        let enough = self.seen >= u32::from(self.current) / 2;
-        (enough && wanted.saturating_sub(in_hand) / 2 >= self.current).then_some(wanted)
-    }
-
-    fn set(&mut self, current: u16) {
-        self.current = current;
-        self.seen = 0;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settle(gauge: &mut Gauge, size: usize) -> u16 {
-        for _ in 0..10_000 {
-            gauge.note(size);
-            if let Some(prefetch) = gauge.change(0, false) {
-                gauge.set(prefetch);
-            }
-        }
-        gauge.current
-    }
-
-    #[test]
-    fn the_prefetch_grows_with_small_bodies_and_shrinks_with_large_ones() {
-        let mut gauge = Gauge::new(64 << 20, 8 << 20, 2_048);
-        assert_eq!(gauge.current, 8, "as if all were as large as can be");
-        assert_eq!(settle(&mut gauge, 512), 2_048);
-        assert!(settle(&mut gauge, 8 << 20) <= 15);
-        assert!(settle(&mut gauge, 512) > 1_024);
-    }
-
-    #[test]
-    fn a_small_prefetch_is_left_alone() {
-        let mut gauge = Gauge::new(64 << 20, 8 << 20, 5);
-        gauge.note(10);
-        assert_eq!((gauge.current, gauge.change(1, false)), (5, None));
-    }
-
-    #[test]
-    fn what_is_in_hand_and_the_prefetch_never_exceed_what_was_asked_for() {
-        let mut gauge = Gauge::new(64 << 20, 8 << 20, 20);
-        (0..8).for_each(|_| gauge.note(10));
-        assert_eq!(gauge.change(2, false), Some(20));
-        assert_eq!(gauge.change(8, false), None, "not worth a change");
-    }
-
-    #[test]
-    fn a_body_above_the_whole_budget_still_comes_one_at_a_time() {
-        let mut gauge = Gauge::new(1 << 20, 8 << 20, 100);
-        assert_eq!(gauge.current, 1);
-        gauge.note(8 << 20);
-        assert_eq!(gauge.change(1, true), None);
     }
 }

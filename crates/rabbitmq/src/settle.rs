@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ struct Inner {
 }
 
 struct Open {
-    channel: Channel,
+    channel: Arc<Channel>,
     /// Sizes of bodies by delivery tag.
     deliveries: BTreeMap<u64, usize>,
 }
@@ -46,7 +47,9 @@ impl InHand {
         let mut inner = self.inner.lock();
         inner.last += 1;
         let generation = inner.last;
-        inner.channels.insert(generation, Open { channel, deliveries: BTreeMap::new() });
+        inner
+            .channels
+            .insert(generation, Open { channel: Arc::new(channel), deliveries: BTreeMap::new() });
         generation
     }
 
@@ -104,7 +107,7 @@ impl InHand {
         }
     }
 
-    fn take(&self, receipt: Receipt) -> Option<Channel> {
+    fn take(&self, receipt: Receipt) -> Option<Arc<Channel>> {
         let mut inner = self.inner.lock();
         let open = inner.channels.get_mut(&receipt.generation)?;
         // A tag that is settled twice closes the channel, so each is taken out once.
@@ -149,7 +152,11 @@ impl Settler for InHand {
     }
 }
 
-fn write(channel: Channel, tag: u64, how: Settlement) -> BoxFuture<'static, lapin::Result<()>> {
+fn write(
+    channel: Arc<Channel>,
+    tag: u64,
+    how: Settlement,
+) -> BoxFuture<'static, lapin::Result<()>> {
     async move {
         match how {
             // Never `multiple`, which would ack what other lanes have not committed.

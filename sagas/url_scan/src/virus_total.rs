@@ -104,7 +104,7 @@ impl VirusTotal {
             404 | 414 => return Ok(None),
             _ => self.expect(&answer, &Next::Report)?,
         }
-        let report: Answer<Report> = answer.json()?;
+        let report: Answer<Attributes<Report>> = answer.json()?;
         Ok(report.data.attributes.fresh(attempt.started_at, self.settings.fresh_for))
     }
 
@@ -116,7 +116,7 @@ impl VirusTotal {
         let request = self.web.post_form(path, &[("url", url)]).repeatable();
         let answer = request.header("accept", "application/json").auth(&auth).send().await?;
         self.expect(&answer, &Next::Submit)?;
-        let submitted: Answer<Value> = answer.json()?;
+        let submitted: Answer<Named> = answer.json()?;
         match submitted.data.id {
             id if id.is_empty() => {
                 Err(Failure::transient("bad-answer", "VirusTotal named no analysis"))
@@ -137,7 +137,7 @@ impl VirusTotal {
             return Err(Failure::transient("NotFoundError", reason));
         }
         self.expect(&answer, &next)?;
-        let analysis: Answer<Analysis> = answer.json()?;
+        let analysis: Answer<Attributes<Analysis>> = answer.json()?;
         let analysis = analysis.data.attributes;
         if analysis.status == "completed" {
             Ok(finding(&analysis.stats))
@@ -194,14 +194,18 @@ impl VirusTotal {
 }
 
 #[derive(Deserialize)]
-struct Answer<A> {
-    data: Object<A>,
+struct Answer<D> {
+    data: D,
 }
 
 #[derive(Deserialize)]
-struct Object<A> {
+struct Named {
     #[serde(default)]
     id: String,
+}
+
+#[derive(Deserialize)]
+struct Attributes<A> {
     attributes: A,
 }
 

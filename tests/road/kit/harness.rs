@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::to_raw_value;
 use uuid::Uuid;
 
-use super::errand::Errand;
+use super::errand::{Act, Begin, Errand, Go};
 use super::node::{Node, World};
 use super::outside::Outside;
 use super::shelf::{Door, Shelf};
@@ -154,6 +154,12 @@ impl Road {
         self.node(node).running.node()
     }
 
+    /// When the store takes this node for dead.
+    pub(crate) fn lease_end(&self, node: usize) -> DateTime<Utc> {
+        let node = self.node_id(node);
+        self.rows(|rows| rows.node[&node])
+    }
+
     // --- what comes in ----------------------------------------------------------
 
     fn fresh_id(&mut self) -> MessageId {
@@ -173,6 +179,16 @@ impl Road {
     pub(crate) fn send<M: Message>(&mut self, message: &M) -> MessageId {
         let envelope = self.envelope(message);
         self.post(&envelope)
+    }
+
+    /// Starts errand number `n`.
+    pub(crate) fn begin(&mut self, n: u128, script: Vec<Act>) -> MessageId {
+        self.send(&Begin { correlation_id: id(n), script })
+    }
+
+    /// Sends errand number `n` its message number `k`.
+    pub(crate) fn go(&mut self, n: u128, k: u32, script: Vec<Act>) -> MessageId {
+        self.send(&Go { correlation_id: id(n), n: k, script })
     }
 
     /// Puts an envelope into the queue of the first saga.
@@ -302,9 +318,9 @@ impl Road {
         self.rows(|rows| rows.instance.get(&place).map(|row| row.instance.clone()))
     }
 
-    /// The state that an instance is in; nothing when there is none.
-    pub(crate) fn state(&self, id: Uuid) -> Option<String> {
-        self.instance(id).map(|instance| instance.state)
+    /// The state that an instance is in; `none` when there is no instance.
+    pub(crate) fn state(&self, id: Uuid) -> String {
+        self.instance(id).map_or_else(|| "none".to_owned(), |instance| instance.state)
     }
 
     /// The data of an instance.

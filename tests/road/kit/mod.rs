@@ -1,16 +1,20 @@
 //! What the road's tests stand on: broker, store, outside world, nodes, and two small sagas.
 
-pub(crate) mod errand;
-pub(crate) mod harness;
+mod acts;
+mod errand;
+mod harness;
 mod node;
-pub(crate) mod outside;
-pub(crate) mod shelf;
+mod outside;
+mod shelf;
 pub(crate) mod ticket;
-pub(crate) mod watch;
-pub(crate) mod wire;
+mod watch;
+mod wire;
 
-pub(crate) use errand::{Act, Begin, Cried, Go, Later, Never, Shrug, Told, errand};
-pub(crate) use harness::Road;
+pub(crate) use acts::{ask, cancel, cry, dare, fails, fails_first, respond, send, set, tell};
+pub(crate) use errand::{
+    Act, Begin, Cried, Go, Later, Never, Phase, Shrug, Told, errand, errand_with,
+};
+pub(crate) use harness::{Road, id, millis_between};
 pub(crate) use outside::Answer;
 pub(crate) use shelf::{Fault, Op};
 pub(crate) use wire::Reply;

@@ -50,7 +50,7 @@ impl Node {
     ) -> Node {
         let seed = 1_000 + number as u64;
         let clock = Arc::new(TokioClock::starting_at(world.clock.now(), seed));
-        let wire = Arc::new(Wire::new(world.broker.clone(), clock.clone()));
+        let wire = Arc::new(Wire::new(world.broker.clone(), clock.clone(), number));
         let door = Arc::new(Door::default());
         let watch = world.watch.clone();
         let tasks = Arc::new(Tasks { alive: Mutex::default(), watch, pace, node: number });

@@ -61,10 +61,14 @@ impl Watch {
         self.seen.lock().decided.clone()
     }
 
-    /// The times at which one message was decided.
+    /// The times at which one message was decided. Deciding it again at the same instant, with the
+    /// rest of its batch, counts once.
     pub(crate) fn times(&self, id: MessageId) -> Vec<DateTime<Utc>> {
         let seen = self.seen.lock();
-        seen.decided.iter().filter(|one| one.id == id).map(|one| one.at).collect()
+        let mut times: Vec<_> =
+            seen.decided.iter().filter(|one| one.id == id).map(|one| one.at).collect();
+        times.dedup();
+        times
     }
 
     /// How often each lane has decided.

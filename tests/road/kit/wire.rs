@@ -56,6 +56,8 @@ struct State {
     replies: BTreeMap<String, (Reply, usize)>,
     /// Messages still taken before publishing hangs.
     until_stall: Option<usize>,
+    /// The only node that gets deliveries.
+    only: Option<usize>,
 }
 
 /// A message in a queue; its number is its place.
@@ -66,6 +68,7 @@ struct Letter {
 }
 
 struct Consuming {
+    node: usize,
     queue: Name,
     unacked: BTreeMap<u64, Letter>,
 }
@@ -94,6 +97,12 @@ impl Broker {
     /// After so many more messages publishing hangs for ever.
     pub(crate) fn stall_after(&self, messages: Option<usize>) {
         self.state.lock().until_stall = messages;
+    }
+
+    /// Only this node gets deliveries from now on; `None`: every node.
+    pub(crate) fn serve_only(&self, node: Option<usize>) {
+        self.state.lock().only = node;
+        self.arrived.notify_waiters();
     }
 
     /// Messages that wait in `queue`, and those that nodes have in hand.
@@ -126,11 +135,12 @@ impl Broker {
         state.settled.iter().filter(|(of, _)| *of == id).map(|(_, how)| *how).collect()
     }
 
-    fn connect(&self, queue: &Name) -> u64 {
+    fn connect(&self, node: usize, queue: &Name) -> u64 {
         let mut state = self.state.lock();
         state.numbers += 1;
         let id = state.numbers;
-        state.consumers.insert(id, Consuming { queue: queue.clone(), unacked: BTreeMap::new() });
+        let unacked = BTreeMap::new();
+        state.consumers.insert(id, Consuming { node, queue: queue.clone(), unacked });
         id
     }
 
@@ -150,6 +160,9 @@ impl Broker {
         let mut state = self.state.lock();
         let state = &mut *state;
         let Some(consuming) = state.consumers.get_mut(&consumer) else { return Vec::new() };
+        if state.only.is_some_and(|only| only != consuming.node) {
+            return Vec::new();
+        }
         let Some(queue) = state.queues.get_mut(&consuming.queue) else { return Vec::new() };
         let taken = max.min(queue.len());
         let mut deliveries = Vec::with_capacity(taken);
@@ -222,12 +235,13 @@ fn put_back(state: &mut State, queue: &Name, mut letter: Letter) {
 pub(crate) struct Wire {
     broker: Arc<Broker>,
     clock: Arc<dyn Clock>,
+    node: usize,
     consumers: Mutex<Vec<u64>>,
 }
 
 impl Wire {
-    pub(crate) fn new(broker: Arc<Broker>, clock: Arc<dyn Clock>) -> Self {
-        Wire { broker, clock, consumers: Mutex::default() }
+    pub(crate) fn new(broker: Arc<Broker>, clock: Arc<dyn Clock>, node: usize) -> Self {
+        Wire { broker, clock, node, consumers: Mutex::default() }
     }
 
     /// The process has died: its connections break.
@@ -260,7 +274,7 @@ impl Transport for Wire {
         &self,
         endpoint: &ReceiveEndpoint,
     ) -> Result<Box<dyn Consumer>, TransportError> {
-        let consumer = self.broker.connect(&endpoint.name);
+        let consumer = self.broker.connect(self.node, &endpoint.name);
         self.consumers.lock().push(consumer);
         let link = Link { broker: self.broker.clone(), consumer };
         Ok(Box::new(Listener { link: Arc::new(link), clock: self.clock.clone() }))

@@ -50,6 +50,9 @@ pub(crate) struct Draft {
     pub(crate) last_applied: Option<MessageId>,
 }
 
+/// Parked messages that one commit can number: far more than a batch has.
+const SEQ_BITS: u32 = 20;
+
 /// Who waits behind whom at one instance.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Waits {
@@ -174,7 +177,7 @@ impl<'a> Fold<'a> {
             // comes is the next head, whatever its number.
             waits.first_seq = i64::MAX;
             if waits.blocking == 0 {
-                self.waits.remove(&instance);
+                *waits = Waits { last_seq: waits.last_seq, ..Waits::default() };
             }
         }
     }
@@ -255,8 +258,12 @@ impl<'a> Fold<'a> {
             self.draft(instance).slice.again.push(again);
         } else if let Some(envelope) = incoming.envelope().cloned() {
             let seq = instance.map_or(0, |id| {
+                // A commit that parks a message of an instance raises its version, so numbers rise
+                // from commit to commit also where nothing blocks and no last one is known.
+                let stored = self.at.loaded.instances.get(&id);
+                let floor = stored.map_or(0, |instance| instance.version << SEQ_BITS);
                 let waits = self.waits.entry(id).or_default();
-                waits.last_seq += 1;
+                waits.last_seq = waits.last_seq.max(floor) + 1;
                 waits.last_seq
             });
             let saga = self.at.saga.name().clone();

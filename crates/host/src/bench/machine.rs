@@ -39,7 +39,7 @@ impl Machine for Bench {
     type State = Step;
 
     fn define(m: &mut Table<Self>) {
-        m.initially::<Tick>()              .create(first).go_to(Step::Ticking);
+        m.initially::<Tick>().create(first).go_to(Step::Ticking);
         m.during([Step::Ticking]).on::<Tick>().then(next).stay();
     }
 }

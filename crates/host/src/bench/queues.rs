@@ -8,8 +8,8 @@ use knarr_model::work::{Addressing, Outgoing};
 use knarr_model::{Envelope, Headers, Message, MessageId, ids};
 use serde_json::value::to_raw_value;
 
+use super::error::Error;
 use super::machine::Tick;
-use super::rounds::Error;
 
 /// Events to one instance.
 pub(super) const EVENTS: usize = 4;
@@ -68,8 +68,7 @@ fn event(queue: &str, instance: usize, n: usize, salt: &str) -> Outgoing {
             &n.to_be_bytes(),
         ])
     };
-    let correlation_id =
-        ids::derived_id(&[b"instance", salt.as_bytes(), &instance.to_be_bytes()]);
+    let correlation_id = ids::derived_id(&[b"instance", salt.as_bytes(), &instance.to_be_bytes()]);
     let tick = Tick { correlation_id, n: n as u32, padding: "x".repeat(PADDING) };
     let raw = to_raw_value(&tick).expect("an event is plain data");
     let message_id = MessageId(id("event"));

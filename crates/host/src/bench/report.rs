@@ -4,28 +4,28 @@ use serde::Serialize;
 
 /// One kind of queue, measured.
 #[derive(Clone, Debug, Serialize)]
-pub struct Variant {
+pub(crate) struct Variant {
     /// `quorum` or `classic`.
-    pub queue: &'static str,
+    pub(crate) queue: &'static str,
     /// Messages a second through the bare forwarder, one figure a round.
-    pub forwarder: Vec<f64>,
+    pub(crate) forwarder: Vec<f64>,
     /// Transitions a second through the engine, one figure a round.
-    pub engine: Vec<f64>,
+    pub(crate) engine: Vec<f64>,
     /// Transitions a second through the engine with one message a transaction.
-    pub single: Vec<f64>,
+    pub(crate) single: Vec<f64>,
     /// Engine to forwarder: the median of the rounds' ratios.
-    pub ratio_to_forwarder: f64,
+    pub(crate) ratio_to_forwarder: f64,
     /// Engine to one message a transaction: the median of the rounds' ratios.
-    pub ratio_to_single: f64,
+    pub(crate) ratio_to_single: f64,
 }
 
 /// Everything that was measured.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// How it was measured, for people.
-    pub conditions: String,
+    pub(crate) conditions: String,
     /// One a kind of queue.
-    pub variants: Vec<Variant>,
+    pub(crate) variants: Vec<Variant>,
 }
 
 impl Variant {
@@ -43,12 +43,12 @@ impl Variant {
 
 impl Report {
     /// The lowest ratio to the forwarder.
-    pub fn ratio_to_forwarder(&self) -> f64 {
+    pub(crate) fn ratio_to_forwarder(&self) -> f64 {
         lowest(self.variants.iter().map(|variant| variant.ratio_to_forwarder))
     }
 
     /// The lowest ratio to one message a transaction.
-    pub fn ratio_to_single(&self) -> f64 {
+    pub(crate) fn ratio_to_single(&self) -> f64 {
         lowest(self.variants.iter().map(|variant| variant.ratio_to_single))
     }
 }

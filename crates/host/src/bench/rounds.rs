@@ -8,49 +8,32 @@ use knarr_model::CancellationToken;
 use knarr_model::Message;
 use knarr_model::format::masstransit::Host;
 use knarr_model::message::TypeName;
-use knarr_model::ports::{Clock, Spawn, Store, Transport, TransportError};
+use knarr_model::ports::{Clock, Spawn, Store, Transport};
 use knarr_model::topology::{QueueKind, Subscription};
 
+use super::error::Error;
 use super::machine::{self, Ticked};
 use super::queues::{endpoint, fill};
 use super::report::{Report, Variant};
 
-/// What went wrong.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The queue could not be filled.
-    #[error("a message of the bench was not taken: {0}")]
-    Filling(String),
-    /// The broker.
-    #[error(transparent)]
-    Transport(#[from] TransportError),
-    /// The engine did not start.
-    #[error(transparent)]
-    Engine(#[from] knarr_engine::Error),
-    /// Not everything came through.
-    #[error("after {0:?} only {1} of {2} events had been applied")]
-    Stuck(Duration, u64, usize),
-}
-
 /// A bench to be run.
-pub struct Bench {
+pub(crate) struct Bench {
     /// The broker.
-    pub transport: Arc<dyn Transport>,
+    pub(crate) transport: Arc<dyn Transport>,
     /// Its URL, for the forwarder's own connections.
-    pub broker_url: String,
+    pub(crate) broker_url: String,
     /// The store.
-    pub store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
     /// Time and ids.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Tasks and threads.
-    pub spawn: Arc<dyn Spawn>,
+    pub(crate) spawn: Arc<dyn Spawn>,
     /// Messages to one measurement.
-    pub count: usize,
+    pub(crate) count: usize,
     /// Rounds.
-    pub rounds: usize,
+    pub(crate) rounds: usize,
     /// Kinds of queue.
-    pub queues: Vec<QueueKind>,
+    pub(crate) queues: Vec<QueueKind>,
 }
 
 /// Without progress for so long a measurement is given up.
@@ -61,7 +44,7 @@ impl Bench {
     ///
     /// # Errors
     /// Whatever keeps it from measuring.
-    pub async fn run(&self, mut say: impl FnMut(String)) -> Result<Report, Error> {
+    pub(crate) async fn run(&self, mut say: impl FnMut(String)) -> Result<Report, Error> {
         let settings = EngineSettings::default();
         let prefetch = prefetch(&settings);
         let mut variants = Vec::new();

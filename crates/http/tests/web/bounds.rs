@@ -38,7 +38,8 @@ async fn row_098_a_server_that_hangs_after_accept_after_headers_or_mid_body_is_g
         let begun = Instant::now();
         let failure = client().get(server.url("/")).send().await.expect_err("it hangs");
         assert_eq!((failure.class.as_str(), failure.kind), ("timeout", FailureKind::Transient));
-        assert!(begun.elapsed() < Duration::from_millis(1_200), "{:?}", begun.elapsed());
+        assert!(failure.reason.contains("said nothing for too long"), "{}", failure.reason);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 }
 

