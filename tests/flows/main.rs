@@ -4,3 +4,4 @@ mod clocks;
 mod house;
 mod scans;
 mod starts;
+mod stuck;

@@ -5,13 +5,16 @@ use std::time::Duration;
 use crate::script::Submission;
 use crate::serving::Serving;
 use crate::stored::Stored;
-use crate::wire::{ENDPOINT, Wire};
+use crate::wire::{DEAD, ENDPOINT, Wire};
 use crate::world::{World, until};
 
 const WORKFLOWS: i64 = 500;
-const KILLS: u32 = 5;
+/// How long each server lives once its workflows have begun, in milliseconds, at least and at most.
+/// Some die at once, some when they take over what the dead before them had claimed (a lease: 10 s).
+const LIVES: [(u64, u64); 5] =
+    [(0, 1_500), (0, 3_000), (9_500, 12_500), (0, 3_000), (9_500, 12_500)];
 /// Long enough that workflows are under way when the killing begins, and at every kill.
-const POLL: (&str, &str) = ("VIRUSTOTAL_POLL_INTERVAL", "3s");
+const POLL: (&str, &str) = ("VIRUSTOTAL_POLL_INTERVAL", "5s");
 
 /// Moments that look random and come again with their seed: SplitMix64.
 struct Moments(u64);
@@ -25,45 +28,41 @@ impl Moments {
         Moments(seed)
     }
 
-    fn below(&mut self, most: Duration) -> Duration {
+    fn within(&mut self, (least, most): (u64, u64)) -> Duration {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
-        let millis = u64::try_from(most.as_millis()).expect("a short time");
-        Duration::from_millis(mixed % millis)
+        Duration::from_millis(least + mixed % (most - least))
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s0_04_s0_15_s0_17_live_five_sigkills_and_every_workflow_ends_once() {
-    let world = World::with_latency(Duration::from_millis(20)).await;
+    let world = World::with_latency(Duration::from_millis(700)).await;
     let mut moments = Moments::new();
     let mut serving = Serving::ready(&world, &[POLL]).await;
     let mut stored = Stored::open(&world).await;
-    let mix = "slow=6,unknown=3,clean=1,malicious=1,suspicious=1,boom=1";
+    let mix = "slow=8,unknown=4,clean=1,malicious=1,suspicious=1,boom=1";
     let submission = Submission::start(
         &world,
         &["--count", "500", "--mix", mix, "--seed", "2", "--timeout", "150", "--settle", "12"],
     );
-    until("the workflows are under way", async || match stored.in_flight().await {
-        enough if enough >= WORKFLOWS / 3 => Ok(()),
-        few => Err(format!("{few} in flight")),
-    })
-    .await;
-    for kill in 1..=KILLS {
-        tokio::time::sleep(moments.below(Duration::from_secs(3))).await;
+    for (kill, life) in (1..).zip(LIVES) {
+        // The first one comes in the midst of the intake, the others when all have begun.
+        let begun = if kill == 1 { WORKFLOWS / 4 } else { WORKFLOWS };
+        wait_for_begun(&mut stored, begun).await;
+        tokio::time::sleep(moments.within(life)).await;
         let in_flight = stored.in_flight().await;
         println!("kill {kill}: {in_flight} workflows in flight");
-        assert!(in_flight > 0, "kill {kill} comes too late to interrupt anything");
+        assert!(in_flight > WORKFLOWS / 10, "kill {kill} comes too late to interrupt much");
         serving.kill9().await;
         serving = Serving::start(&world, &[POLL]);
-        if kill % 2 == 0 {
-            // Every other one dies without having been ready for long, or at all.
-            continue;
+        if kill % 2 == 1 {
+            serving.wait_until_ready().await;
         }
-        serving.wait_until_ready().await;
+        // Every other one is killed at whatever it does by then, its start included.
     }
     serving.wait_until_ready().await;
     let summary = submission.content(WORKFLOWS as u64).await;
@@ -71,7 +70,7 @@ async fn s0_04_s0_15_s0_17_live_five_sigkills_and_every_workflow_ends_once() {
     stored.all_ended_once(WORKFLOWS).await;
     assert_eq!(stored.count("SELECT count(*) FROM knarr.quarantine").await, 0);
     let wire = Wire::open(&world).await;
-    for queue in [ENDPOINT, "url-scan_dead"] {
+    for queue in [ENDPOINT, DEAD] {
         until("the queue is empty", async || match wire.ready(queue).await {
             0 => Ok(()),
             some => Err(format!("{some} in {queue}")),
@@ -80,4 +79,14 @@ async fn s0_04_s0_15_s0_17_live_five_sigkills_and_every_workflow_ends_once() {
     }
     wire.close().await;
     assert!(serving.stop().await.success());
+}
+
+async fn wait_for_begun(stored: &mut Stored, workflows: i64) {
+    until("the workflows have begun", async || {
+        match stored.count("SELECT count(*) FROM knarr.instance").await {
+            begun if begun >= workflows => Ok(()),
+            begun => Err(format!("{begun} of {workflows}")),
+        }
+    })
+    .await;
 }

@@ -32,7 +32,7 @@ struct Peer {
 impl Peer {
     async fn start(path: PathBuf, world: &World) -> Peer {
         let mut command = command(path);
-        command.arg("peer").arg(world.broker.url()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg("peer").arg(&world.broker).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut program = Program::start("masstransit", command, world.folder());
         let commands = program.child().stdin.take().expect("it is piped");
         let stdout = program.child().stdout.take().expect("it is piped");
@@ -187,7 +187,7 @@ fn check(ask: &Asked, event: &Value, world: &World) {
     // Who caused it is told by the correlation id of what caused it.
     assert_eq!(event["initiatorId"], json!(ask.correlation), "{event:#}");
     assert_eq!(event["correlationId"], json!(ask.scan), "{event:#}");
-    let vhost = world.broker.name();
+    let vhost = last_segment(&world.broker);
     for (name, ending) in
         [("sourceAddress", ENDPOINT.to_owned()), ("destinationAddress", kind_of(kind))]
     {

@@ -18,7 +18,7 @@ impl Submission {
     pub(crate) fn start(world: &World, arguments: &[&str]) -> Submission {
         let mut command = command(python());
         let script = knarr_tests::source::root().join("tests/live/submit.py");
-        command.arg(script).args(["--broker", &world.broker.url()]).args(arguments);
+        command.arg(script).args(["--broker", &world.broker]).args(arguments);
         command.env("PYTHONDONTWRITEBYTECODE", "1").stdout(Stdio::piped());
         Submission { program: Program::start("submit.py", command, world.folder()) }
     }

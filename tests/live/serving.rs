@@ -22,8 +22,8 @@ pub(crate) fn knarr(world: &World, verb: &str, folder: &std::path::Path) -> Comm
     let mut command = command(binary());
     command.arg(verb).current_dir(folder).stdout(Stdio::null());
     command.envs([
-        ("KNARR_BROKER", world.broker.url()),
-        ("KNARR_STORE", world.database.url()),
+        ("KNARR_BROKER", world.broker.clone()),
+        ("KNARR_STORE", world.store.clone()),
         ("VIRUSTOTAL_URL", services.clone()),
         ("SAFE_BROWSING_URL", services),
     ]);

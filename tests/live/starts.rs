@@ -96,7 +96,8 @@ async fn waits(serving: &mut Serving, setting: &str, what: &str) {
     until("the log names the setting", async || {
         let log = serving.log();
         let clear = |line: &&str| line.contains(setting) && line.contains("WARN");
-        log.lines().find(clear).map(|line| println!("{line}")).ok_or(log)
+        let found = log.lines().find(clear).map(|line| println!("{line}"));
+        found.ok_or_else(|| "no such line".to_owned())
     })
     .await;
     until("it is not ready, and says why", async || match serving.ask("/health/ready").await? {
@@ -112,7 +113,7 @@ async fn waits(serving: &mut Serving, setting: &str, what: &str) {
 async fn live_a_broker_that_is_away_is_waited_for() {
     let world = World::new().await;
     let port = free_port().await;
-    let (address, url) = with_port(&world.broker.url(), port);
+    let (address, url) = with_port(&world.broker, port);
     let mut serving = Serving::start(&world, &[("KNARR_BROKER", &url)]);
     waits(&mut serving, "KNARR_BROKER", "broker").await;
     forward(port, address).await;
@@ -125,7 +126,7 @@ async fn live_a_broker_that_is_away_is_waited_for() {
 async fn live_a_store_that_is_away_is_waited_for() {
     let world = World::new().await;
     let port = free_port().await;
-    let (address, url) = with_port(&world.database.url(), port);
+    let (address, url) = with_port(&world.store, port);
     let mut serving = Serving::start(&world, &[("KNARR_STORE", &url)]);
     waits(&mut serving, "KNARR_STORE", "store").await;
     forward(port, address).await;
@@ -137,8 +138,8 @@ async fn live_a_store_that_is_away_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn live_wrong_credentials_are_told_and_waited_out() {
     let world = World::new().await;
-    let url = world.broker.url().replace("guest:guest@", "guest:s3cret@");
-    assert_ne!(url, world.broker.url(), "the tests' broker knows the user guest");
+    let url = world.broker.replace("guest:guest@", "guest:s3cret@");
+    assert_ne!(url, world.broker, "the tests' broker knows the user guest");
     let mut serving = Serving::start(&world, &[("KNARR_BROKER", &url)]);
     waits(&mut serving, "KNARR_BROKER", "broker").await;
     assert!(!serving.log().contains("s3cret"), "a password is in the log:\n{}", serving.log());

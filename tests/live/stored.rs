@@ -16,7 +16,7 @@ pub(crate) struct Stored {
 
 impl Stored {
     pub(crate) async fn open(world: &World) -> Stored {
-        let connection = PgConnection::connect(&world.database.url()).await;
+        let connection = PgConnection::connect(&world.store).await;
         Stored { connection: connection.expect("the database is there") }
     }
 

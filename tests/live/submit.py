@@ -60,12 +60,14 @@ def verdict_of(sources):
 class Scan:
     """One URL on its way: how it is submitted and what must come back."""
 
-    def __init__(self, number, kind, form, rng):
+    def __init__(self, number, kind, form, odd, rng):
         self.id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
         self.kind = kind
         self.form = form
         self.number = number
-        # A host of its own each, so that no service's memory of one URL answers for another.
+        # Every second scan of a format is submitted in another of the ways that it allows.
+        self.odd = odd
+        # A URL of its own each, so that no service's memory of one URL answers for another.
         self.url = f"http://{kind}.test/{self.id}?n={number}"
         self.sources = HOSTS[kind]
         self.verdict = verdict_of(self.sources)
@@ -100,7 +102,7 @@ class Scan:
     def as_raw(self):
         # Every second one carries no id at all: its content is its identity.
         properties = {"content_type": "application/json"}
-        if self.number % 2:
+        if self.odd:
             properties["message_id"] = self.message_id
         return SUBMIT, "", self.message, properties
 
@@ -113,13 +115,13 @@ class Scan:
         }
         properties = {"content_type": "application/json", "headers": headers}
         # The header names the type, so that some can go straight to the queue.
-        if self.number % 2:
+        if self.odd:
             return "", ENDPOINT, self.message, properties
         return SUBMIT, "", self.message, properties
 
     def as_cloud_event(self):
         # Both names of a type are understood.
-        prefix = "urn:message:" if self.number % 2 else ""
+        prefix = "urn:message:" if self.odd else ""
         body = {
             "specversion": "1.0",
             "id": f"event-{self.number}-{self.id}",
@@ -132,11 +134,9 @@ class Scan:
 
     def expected_context(self):
         """Members of the answer's envelope that follow from how the scan was submitted."""
-        if self.form == "envelope":
+        if self.form in ("envelope", "raw-headers"):
             return {"conversationId": self.conversation, "initiatorId": self.id}
-        if self.form == "raw-headers":
-            return {"conversationId": self.conversation, "initiatorId": self.id}
-        return {}
+        return {"initiatorId": None}
 
 
 class Wrong(Exception):
@@ -232,7 +232,8 @@ class Run:
         self.scans = {}
         for number, kind in enumerate(kinds):
             form = options.formats[number % len(options.formats)]
-            scan = Scan(number, kind, form, rng)
+            odd = number // len(options.formats) % 2 == 1
+            scan = Scan(number, kind, form, odd, rng)
             self.scans[scan.id] = scan
         self.problems = []
         self.copies = 0

@@ -1,14 +1,20 @@
 //! The broker as any other program sees it: raw messages in, and how much lies in a queue.
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
+    QueueBindOptions, QueueDeclareOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use serde_json::{Value, json};
 
 use crate::world::World;
 
 pub(crate) const SUBMIT: &str = "Knarr.UrlScan:SubmitUrl";
 pub(crate) const ENDPOINT: &str = "url-scan";
+pub(crate) const SCANNED: &str = "Knarr.UrlScan:UrlScanned";
+/// Where the broker puts what it delivered too often.
+pub(crate) const DEAD: &str = "url-scan_dead";
 pub(crate) const MASS_TRANSIT: &str = "application/vnd.masstransit+json";
 
 /// A connection of ours to the broker.
@@ -29,8 +35,8 @@ pub(crate) struct Raw {
 
 impl Wire {
     pub(crate) async fn open(world: &World) -> Wire {
-        let (url, properties) = (world.broker.url(), ConnectionProperties::default());
-        let connection = Connection::connect(&url, properties).await.expect("the broker is there");
+        let connection = Connection::connect(&world.broker, ConnectionProperties::default());
+        let connection = connection.await.expect("the broker is there");
         let channel = connection.create_channel().await.expect("a channel");
         channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
         Wire { channel, connection }
@@ -63,6 +69,36 @@ impl Wire {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = self.channel.queue_declare(queue.into(), passive, FieldTable::default());
         declared.await.unwrap_or_else(|error| panic!("{queue}: {error}")).message_count()
+    }
+
+    /// A queue that keeps a copy of everything published to an exchange, through every restart.
+    pub(crate) async fn tap(&self, queue: &str, exchange: &str) {
+        let arguments = FieldTable::default();
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let kind = ExchangeKind::Fanout;
+        let made = self.channel.exchange_declare(exchange.into(), kind, durable, arguments.clone());
+        made.await.unwrap_or_else(|error| panic!("{exchange}: {error}"));
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let declared = self.channel.queue_declare(queue.into(), durable, arguments.clone());
+        declared.await.unwrap_or_else(|error| panic!("{queue}: {error}"));
+        let bound = self.channel.queue_bind(
+            queue.into(),
+            exchange.into(),
+            "".into(),
+            QueueBindOptions::default(),
+            arguments,
+        );
+        bound.await.unwrap_or_else(|error| panic!("{queue} at {exchange}: {error}"));
+    }
+
+    /// Takes everything that lies in a queue: envelopes.
+    pub(crate) async fn take_all(&self, queue: &str) -> Vec<Value> {
+        let mut taken = Vec::new();
+        let options = BasicGetOptions { no_ack: true };
+        while let Some(got) = self.channel.basic_get(queue.into(), options).await.expect("taken") {
+            taken.push(serde_json::from_slice(&got.delivery.data).expect("an envelope"));
+        }
+        taken
     }
 
     pub(crate) async fn close(self) {

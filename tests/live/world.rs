@@ -5,25 +5,27 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use knarr_sandbox::Sandbox;
-use knarr_testkit::services::postgres::{Database, database};
-use knarr_testkit::services::rabbitmq::{Vhost, vhost};
+use knarr_testkit::services::{postgres, rabbitmq};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 /// A condition that does not come true in this time never will.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Whole systems run beside each other would only measure how slow the machine is.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Everything around the servers of one test; gone with it.
 pub(crate) struct World {
-    pub(crate) broker: Vhost,
-    pub(crate) database: Database,
+    /// Where the broker is, with its virtual host.
+    pub(crate) broker: String,
+    /// Where the database is.
+    pub(crate) store: String,
     pub(crate) sandbox: Sandbox,
     folder: TempDir,
     servers: AtomicU32,
+    _ours: Option<(rabbitmq::Vhost, postgres::Database)>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -36,16 +38,39 @@ impl World {
     /// A world whose services take so long for every answer.
     pub(crate) async fn with_latency(latency: Duration) -> World {
         let turn = TURN.lock().await;
+        let (vhost, database) = tokio::join!(rabbitmq::vhost(), postgres::database());
+        let (broker, store) = (vhost.url(), database.url());
+        World {
+            _ours: Some((vhost, database)),
+            ..World::around(broker, store, latency, turn).await
+        }
+    }
+
+    /// A world around a broker and a database server that the test itself may kill.
+    pub(crate) async fn mortal(latency: Duration) -> (World, rabbitmq::Private, postgres::Private) {
+        let turn = TURN.lock().await;
+        let (broker, server) =
+            tokio::join!(rabbitmq::Private::launch(), postgres::Private::launch());
+        let world = World::around(broker.url(), server.url(), latency, turn).await;
+        (world, broker, server)
+    }
+
+    async fn around(
+        broker: String,
+        store: String,
+        latency: Duration,
+        turn: MutexGuard<'static, ()>,
+    ) -> World {
         let settings = knarr_sandbox::Settings { latency, ..knarr_sandbox::Settings::default() };
         let anywhere = "127.0.0.1:0".parse().expect("an address");
-        let (broker, database, sandbox) =
-            tokio::join!(vhost(), database(), Sandbox::start(anywhere, settings));
+        let sandbox = Sandbox::start(anywhere, settings).await;
         World {
             broker,
-            database,
+            store,
             sandbox: sandbox.expect("the sandbox listens"),
             folder: TempDir::with_prefix("knarr-live-").expect("a temporary folder"),
             servers: AtomicU32::new(0),
+            _ours: None,
             _turn: turn,
         }
     }

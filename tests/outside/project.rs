@@ -81,10 +81,12 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Copies a folder. Its files end in `.in`, for they are no part of this workspace.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("made");
     for entry in fs::read_dir(from).expect("the outside crate is there").flatten() {
-        let target = to.join(entry.file_name());
+        let name = entry.file_name().into_string().expect("text");
+        let target = to.join(name.strip_suffix(".in").unwrap_or(&name));
         match entry.path().is_dir() {
             true => copy(&entry.path(), &target),
             false => drop(fs::copy(entry.path(), target).expect("copied")),

@@ -255,7 +255,7 @@ async fn pe_062_data_that_the_store_refuses_set_aside_their_message_alone() {
     assert!(rows[0].errors[0].contains("value too long"), "{:?}", rows[0].errors);
     assert!((1..=16).all(|n| (road.state(id(n)) == "Fresh") == (n != 11)));
     assert_eq!(road.published::<Told>().len(), 15);
-    let refused = road.shelf().commits().iter().filter(|one| one.answer == "refused").count();
+    let refused = road.shelf().answers().iter().filter(|one| **one == "refused").count();
     assert!(refused <= 5, "halving sixteen takes five refusals, not {refused}");
 }
 

@@ -1,7 +1,16 @@
 //! How messages travel the engine's road, in virtual time: each test drives real nodes over the
 //! memory store and a broker that fails on demand.
 
+mod calls;
 mod failing;
 mod identity;
+mod keys;
 mod kit;
+mod lanes;
+mod nodes;
+mod outbox;
+mod outgoing;
+mod races;
+mod stops;
+mod timers;
 mod waiting;

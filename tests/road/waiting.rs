@@ -165,6 +165,8 @@ async fn pe_055_a_message_that_fails_is_tried_again_on_the_same_state_and_others
     road.go(1, 4, vec![tell("four")]);
     road.pass_and_settle(Duration::from_secs(2)).await;
     assert_eq!(road.watch().times(failing).len(), 3);
+    let met = road.watch().decided().into_iter().filter(|one| one.id == failing);
+    assert!(met.clone().count() >= 3 && met.clone().all(|one| one.state == "Fresh"));
     assert_eq!(road.log(id(1)), ["begun", "go 1", "go 2", "go 3", "go 4"]);
     let told: Vec<_> = road.published::<Told>().into_iter().map(|told| told.what).collect();
     assert_eq!(told, ["one", "two", "three", "four"]);

@@ -148,8 +148,3 @@ fn a_parked_row_not_checked_is_noticed() {
 fn a_fence_left_out_is_noticed() {
     is_noticed(Mutation::NoFence);
 }
-
-#[test]
-fn internal_deliveries_not_looked_for_are_noticed() {
-    is_noticed(Mutation::NoTakenCheck);
-}

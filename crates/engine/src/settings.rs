@@ -40,6 +40,9 @@ pub struct Settings {
     pub journal_retention: Duration,
     /// Messages in this node's outbox above which it stops consuming and claiming.
     pub outbox_cap: usize,
+    /// Bytes of JSON that the data of one instance may have; a message after which they would have
+    /// more is set aside, class `constraint`.
+    pub max_data: usize,
     /// Rules switched off, in test builds only.
     #[cfg(feature = "mutations")]
     pub mutations: Mutations,
@@ -65,6 +68,7 @@ impl Default for Settings {
             drain: Duration::from_secs(8),
             journal_retention: Duration::from_secs(30 * 24 * 3600),
             outbox_cap: 100_000,
+            max_data: 4 << 20,
             #[cfg(feature = "mutations")]
             mutations: Mutations::default(),
         }

@@ -91,3 +91,27 @@ impl From<Wrong> for Error {
 fn lines(wrongs: &[Wrong]) -> String {
     wrongs.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_those_of_the_contract() {
+        for (error, code) in [
+            (Error::wrong("KNARR_LANES", "is none"), 2),
+            (Error::Findings(vec!["x".to_owned()]), 1),
+            (Error::Store("refused".to_owned()), 1),
+            (Error::Restart("broken".to_owned()), 70),
+            (std::io::Error::from(std::io::ErrorKind::BrokenPipe).into(), 0),
+        ] {
+            assert_eq!(error.code(), code, "{error}");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_a_line() {
+        let error = Error::from(vec![Wrong::new("A", "is x"), Wrong::new("B", "is y")]);
+        assert_eq!(error.to_string(), "A: is x\nB: is y");
+    }
+}

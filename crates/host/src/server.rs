@@ -26,8 +26,11 @@ use crate::spawn::Spawner;
 use crate::standing::Standing;
 use crate::token_file;
 
-/// How long connections may take to close once everything else has ended.
-const CLOSING: Duration = Duration::from_millis(800);
+/// How long the engine may take beyond its drain, closing broker and store, and answers under way:
+/// with a drain of 8 s a stop takes less than 10 s.
+const LEAVING: Duration = Duration::from_millis(500);
+const CLOSING: Duration = Duration::from_millis(900);
+const ANSWERING: Duration = Duration::from_millis(300);
 /// How often it is looked whether the process is still ready and whole.
 const LOOK: Duration = Duration::from_millis(250);
 /// How often it is looked whether a start has come to its end.
@@ -229,13 +232,20 @@ impl Server {
     /// Stops: takes in nothing more, finishes or gives back what is in flight, closes everything.
     /// Takes less than 10 s.
     pub async fn stop(self) {
-        let Server { engine, transport, store, mut admin, .. } = self;
-        engine.stop().await;
+        let Server { engine, transport, store, config, mut admin, .. } = self;
+        // The drain itself is the engine's; giving back its lease may hang with the store.
+        let stopping = tokio::time::timeout(config.engine.drain + LEAVING, engine.stop());
+        if stopping.await.is_err() {
+            tracing::warn!("the lease could not be given back; it runs out by itself");
+        }
         admin.stop.cancel();
-        // Answers under way go out; what lingers is cut off.
-        let _cut_off = tokio::time::timeout(CLOSING, &mut admin.ended).await;
-        let _cut_off = tokio::time::timeout(CLOSING, transport.close()).await;
-        store.close().await;
+        let closing = async {
+            transport.close().await;
+            store.close().await;
+        };
+        // What lingers is cut off: everything that was answered is durable.
+        let _cut_off = tokio::time::timeout(CLOSING, closing).await;
+        let _cut_off = tokio::time::timeout(ANSWERING, &mut admin.ended).await;
     }
 }
 
@@ -322,7 +332,9 @@ impl Opening<'_> {
         let waiting = |why: &str, pause: Duration| {
             self.standing.waits_for(&format!("the store is away: {why}"));
             let seconds = pause.as_secs_f32();
-            tracing::warn!("waiting for the store: {why}; next attempt in {seconds:.1} s");
+            tracing::warn!(
+                "waiting for the store: {why} (KNARR_STORE); next attempt in {seconds:.1} s"
+            );
         };
         compose::store_in_time(self.config, start.migrate, self.clock, self.stop, waiting).await
     }
@@ -349,6 +361,16 @@ fn engine(laid: &Laid, config: &Config, ports: Ports, host: Host) -> Result<Runn
     engine.start().map_err(|error| Error::Findings(vec![error.to_string()]))
 }
 
+/// The reasons in one line; where a setting may be what is wrong, it is named.
+fn with_settings(unready: &[String]) -> String {
+    let named = |reason: &String| match reason.split_once(": ") {
+        Some(("broker", _)) => format!("{reason} (KNARR_BROKER)"),
+        Some(("store", _)) => format!("{reason} (KNARR_STORE)"),
+        _ => reason.clone(),
+    };
+    unready.iter().map(named).collect::<Vec<_>>().join("; ")
+}
+
 /// Says in the log when the process becomes ready, and why it is not.
 async fn tell_readiness(standing: Standing, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut told: Option<Vec<String>> = None;
@@ -362,7 +384,7 @@ async fn tell_readiness(standing: Standing, clock: Arc<dyn Clock>, stop: Cancell
             told = Some(unready);
             grace = 8;
         } else if fresh && grace == 0 {
-            tracing::warn!("not ready: {}", unready.join("; "));
+            tracing::warn!("not ready: {}", with_settings(&unready));
             told = Some(unready);
         } else if !unready.is_empty() {
             grace = u8::saturating_sub(grace, 1);

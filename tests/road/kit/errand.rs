@@ -44,6 +44,8 @@ pub(crate) enum Act {
     Fail(String),
     /// Makes the data so many bytes longer.
     Grow(usize),
+    /// Makes the data such that they cannot be written as JSON.
+    Odd,
     /// What the next timer does.
     OnTimer(Vec<Act>),
     /// What the next end of a call does.
@@ -132,6 +134,8 @@ pub(crate) struct Errand<const K: usize = 0> {
     id: Uuid,
     pub(crate) log: Vec<String>,
     bulk: String,
+    /// Not JSON when `None` is among its keys.
+    odd: BTreeMap<Option<u32>, u32>,
     on_timer: Vec<Act>,
     on_end: Vec<Act>,
 }
@@ -221,6 +225,7 @@ fn begin<const K: usize>(
         id: e.correlation_id,
         log: vec!["begun".to_owned()],
         bulk: String::new(),
+        odd: BTreeMap::new(),
         on_timer: Vec::new(),
         on_end: Vec::new(),
     };
@@ -299,6 +304,7 @@ impl<const K: usize> Errand<K> {
                 }
                 Act::Panic(why) => std::panic::resume_unwind(Box::new(why.clone())),
                 Act::Grow(bytes) => self.bulk.push_str(&"x".repeat(*bytes)),
+                Act::Odd => drop(self.odd.insert(None, 0)),
                 Act::OnTimer(script) => self.on_timer.clone_from(script),
                 Act::OnEnd(script) => self.on_end.clone_from(script),
                 Act::Move(_) | Act::Finish | Act::Fail(_) => {}

@@ -252,9 +252,24 @@ impl Road {
         self.settle().await;
     }
 
+    /// As [`Road::settle`], with calls left that no node has room for.
+    pub(crate) async fn settle_with_calls_waiting(&self) {
+        let end = self.now() + PATIENCE;
+        while let Some(what) = self.busy_but_for(usize::MAX) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert!(self.now() < end, "it does not come to rest: {what}");
+        }
+        // A call that can be begun is, within a poll.
+        self.pass(Duration::from_secs(1)).await;
+    }
+
     fn busy(&self) -> Option<String> {
+        self.busy_but_for(self.world.outside.running())
+    }
+
+    /// What still happens by itself, when so many calls are known to be under way.
+    fn busy_but_for(&self, running: usize) -> Option<String> {
         let now = self.now();
-        let running = self.world.outside.running();
         self.world.shelf.rows.with_rows(|rows| {
             for saga in &self.sagas {
                 let state = rows.endpoint.get(saga.name()).map(|row| row.state);

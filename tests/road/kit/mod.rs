@@ -12,9 +12,9 @@ mod wire;
 
 pub(crate) use acts::{ask, cancel, cry, dare, fails, fails_first, respond, send, set, tell};
 pub(crate) use errand::{
-    Act, Begin, Cried, Go, Later, Never, Phase, Shrug, Told, errand, errand_with,
+    Act, Ask, Begin, Cried, Go, Later, Never, Phase, Shrug, Told, errand, errand_with,
 };
 pub(crate) use harness::{Road, id, millis_between};
-pub(crate) use outside::Answer;
+pub(crate) use outside::{Answer, Tried};
 pub(crate) use shelf::{Fault, Op};
-pub(crate) use wire::Reply;
+pub(crate) use wire::{Reply, Sent};

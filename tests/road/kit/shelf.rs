@@ -15,7 +15,7 @@ use knarr_model::quarantine::Quarantined;
 use knarr_model::work::{
     ActivityTask, AttemptRecord, Chunk, Claim, EndedCall, Outgoing, Parked, Timer,
 };
-use knarr_model::{InstanceId, MessageId, Name, NodeId, RowId};
+use knarr_model::{InstanceId, Name, NodeId, RowId};
 use knarr_testkit::memory::MemoryStore;
 use parking_lot::Mutex;
 
@@ -81,24 +81,12 @@ impl Door {
     }
 }
 
-/// A commit that the store answered.
-#[derive(Clone, Debug)]
-pub(crate) struct Committed {
-    pub(crate) node: NodeId,
-    pub(crate) at: DateTime<Utc>,
-    /// Messages and rows that were given an outcome by it.
-    pub(crate) journaled: Vec<MessageId>,
-    /// The answer in one word.
-    pub(crate) answer: &'static str,
-}
-
 type Refusal = Box<dyn Fn(&Commit) -> Option<String> + Send>;
 
 /// The shelf itself, as all nodes see it.
 pub(crate) struct Shelf {
     pub(crate) rows: MemoryStore,
-    clock: Arc<dyn Clock>,
-    commits: Mutex<Vec<Committed>>,
+    answers: Mutex<Vec<&'static str>>,
     refuses: Mutex<Option<Refusal>>,
     /// The most rows that one claim gave to a node.
     largest_claim: Mutex<usize>,
@@ -107,9 +95,8 @@ pub(crate) struct Shelf {
 impl Shelf {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Shelf {
-            rows: MemoryStore::new(clock.clone()),
-            clock,
-            commits: Mutex::default(),
+            rows: MemoryStore::new(clock),
+            answers: Mutex::default(),
             refuses: Mutex::default(),
             largest_claim: Mutex::default(),
         }
@@ -120,9 +107,9 @@ impl Shelf {
         *self.refuses.lock() = Some(Box::new(refuses));
     }
 
-    /// Commits answered so far.
-    pub(crate) fn commits(&self) -> Vec<Committed> {
-        self.commits.lock().clone()
+    /// How the commits so far were answered, each in one word.
+    pub(crate) fn answers(&self) -> Vec<&'static str> {
+        self.answers.lock().clone()
     }
 
     /// The most rows that one claim of calls has given.
@@ -133,11 +120,11 @@ impl Shelf {
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome, StoreError> {
         let refused = self.refuses.lock().as_ref().and_then(|refuses| refuses(&commit));
         if let Some(reason) = refused {
-            self.note(&commit, "refused");
+            self.answers.lock().push("refused");
             return Err(StoreError::Data(reason));
         }
-        let outcome = self.rows.commit(commit.clone()).await?;
-        let answer = match &outcome {
+        let outcome = self.rows.commit(commit).await?;
+        self.answers.lock().push(match &outcome {
             CommitOutcome::Committed { lost, .. } if lost.is_empty() => "committed",
             CommitOutcome::Committed { .. } => "lost",
             CommitOutcome::Fenced => "fenced",
@@ -146,20 +133,8 @@ impl Shelf {
             CommitOutcome::Gone(_) => "gone",
             CommitOutcome::KeyTaken { .. } => "key-taken",
             CommitOutcome::Swept(_) => "swept",
-        };
-        self.note(&commit, answer);
-        Ok(outcome)
-    }
-
-    fn note(&self, commit: &Commit, answer: &'static str) {
-        let journaled =
-            commit.slices.iter().flat_map(|slice| &slice.journal).map(|row| row.message_id);
-        self.commits.lock().push(Committed {
-            node: commit.node,
-            at: self.clock.now(),
-            journaled: journaled.collect(),
-            answer,
         });
+        Ok(outcome)
     }
 }
 

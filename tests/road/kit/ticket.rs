@@ -83,6 +83,14 @@ pub(crate) fn ticket(reusable: bool) -> Arc<dyn Definition> {
     definition_with::<Ticket>(|m| table(m, reusable))
 }
 
+/// The saga with something added to its table.
+pub(crate) fn ticket_with(more: impl FnOnce(&mut Table<Ticket>)) -> Arc<dyn Definition> {
+    definition_with::<Ticket>(|m| {
+        table(m, false);
+        more(m);
+    })
+}
+
 fn table(m: &mut Table<Ticket>, reusable: bool) {
     use Desk::Opened;
     let key = m.correlate_by_key::<Open>("number", |e| e.number.clone());

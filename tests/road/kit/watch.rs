@@ -21,7 +21,6 @@ pub(crate) struct Stuck;
 #[derive(Clone, Debug)]
 pub(crate) struct Decided {
     pub(crate) id: MessageId,
-    pub(crate) instance: InstanceId,
     pub(crate) at: DateTime<Utc>,
     pub(crate) state: String,
 }
@@ -121,7 +120,7 @@ impl Watch {
     fn decides(&self, id: MessageId, instance: InstanceId, state: &str) {
         let mut seen = self.seen.lock();
         let at = self.clock.now();
-        seen.decided.push(Decided { id, instance, at, state: state.to_owned() });
+        seen.decided.push(Decided { id, at, state: state.to_owned() });
         seen.fresh.push(instance);
         let stuck = seen.stuck.contains(&id);
         drop(seen);

@@ -19,7 +19,7 @@ use crate::sagas;
 /// VirusTotal's public quota with seconds for minutes.
 const QUOTA: (u32, Duration) = (4, Duration::from_secs(1));
 /// A scan that gets no answer ends after this.
-const DEADLINE: &str = "12s";
+const DEADLINE: &str = "15s";
 /// How long the demo waits for the last scan.
 const PATIENCE: Duration = Duration::from_secs(50);
 /// How often the quarantine is looked at.

@@ -11,8 +11,9 @@ use knarr::uuid::Uuid;
 
 use super::expected::{Scan, Scans};
 
-/// The width of the table where no terminal has one.
+/// The width of the table where no terminal has one, or none that a table fits in.
 const WIDTH: u16 = 120;
+const NARROWEST: u16 = 60;
 
 /// How progress is shown.
 pub(super) enum Show {
@@ -85,13 +86,13 @@ impl Show {
         }
     }
 
-    /// Everything that can end has ended.
+    /// Everything that can end has ended: bars make room for what is said from now on.
     pub(super) fn done(&mut self) {
-        if let Show::Bars { bars, all, each } = self {
+        if let Show::Bars { bars, all, .. } = self {
             all.finish_and_clear();
-            each.clear();
             // The table tells it all again.
             let _still_there = bars.clear();
+            *self = Show::Lines { ended: 0, of: 0 };
         }
     }
 
@@ -128,7 +129,7 @@ impl Show {
 fn table(scans: &[Scan]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    if !io::stdout().is_terminal() {
+    if table.width().is_none_or(|width| width < NARROWEST) {
         table.set_width(WIDTH);
     }
     table.set_header(["URL", "VERDICT", "TOOK", "WHY"]);

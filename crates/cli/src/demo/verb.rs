@@ -51,7 +51,7 @@ pub(crate) async fn run(matches: ArgMatches) -> ExitCode {
 const WORDS: &str = "\
 Everything runs on this machine: the orchestrator on one SQLite file, VirusTotal and Safe Browsing \
 as stand-ins on loopback. So that you need not wait, VirusTotal's quota is 4 requests a second in \
-place of 4 a minute, it is polled every second in place of every 20, and a scan ends after 12 \
+place of 4 a minute, it is polled every second in place of every 20, and a scan ends after 15 \
 seconds in place of 30 minutes.";
 
 /// Whether every scan ended as it should.

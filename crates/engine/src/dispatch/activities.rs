@@ -141,6 +141,11 @@ async fn attempt(
         memo: task.memo.clone(),
         permits,
     };
+    let late = async {
+        clock.sleep(deadline).await;
+        // Before the attempt is dropped: what it has started elsewhere hears of it by the token.
+        token.token().cancel();
+    };
     let result = tokio::select! {
         biased;
         () = token.token().cancelled() => return None,
@@ -149,7 +154,7 @@ async fn attempt(
                 Err(Failure::permanent("panic", format!("activity {} panicked", task.call)))
             })
         }
-        () = clock.sleep(deadline) => {
+        () = late => {
             Err(Failure::transient("deadline", format!("no answer within {deadline:?}")))
         }
     };

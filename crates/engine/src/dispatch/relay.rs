@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use knarr_model::ports::transport::Published;
 use knarr_model::quarantine::{Quarantined, Status};
 use knarr_model::work::{Chunk, Outgoing};
@@ -97,7 +98,13 @@ impl Relay {
             self.backlog.clear();
             self.node = node;
         }
-        let mut batch = self.backlog.due(clock.monotonic());
+        let now = clock.now();
+        let due = self.backlog.due(clock.monotonic());
+        let (stale, mut batch): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|waiting| is_stale(&waiting.message, now));
+        for waiting in stale {
+            self.done(&waiting);
+        }
         for Handed { chunk, node } in handed {
             if node != self.node {
                 self.forget(chunk.messages.len());
@@ -107,11 +114,13 @@ impl Relay {
             self.open(&chunk, &mut batch);
         }
         if batch.is_empty() {
+            self.backlog.concluded();
             return;
         }
         let messages: Vec<Outgoing> = batch.iter().map(|w| w.message.clone()).collect();
         let answers = self.shared.ports.transport.publish(&messages).await;
         self.conclude(batch, answers).await;
+        self.backlog.concluded();
     }
 
     /// Takes a chunk on: its messages go now, or wait behind those that could not go.
@@ -124,7 +133,7 @@ impl Relay {
         let now = self.shared.ports.clock.now();
         for message in &chunk.messages {
             let waiting = Waiting { chunk: chunk.id, message: message.clone() };
-            if message.expires_at.is_some_and(|end| end <= now) {
+            if is_stale(message, now) {
                 self.done(&waiting);
             } else if !self.backlog.keeps(&waiting) {
                 batch.push(waiting);
@@ -277,6 +286,11 @@ impl Relay {
             }
         }
     }
+}
+
+/// Whether a message is of no use to anybody any more.
+fn is_stale(message: &Outgoing, now: DateTime<Utc>) -> bool {
+    message.expires_at.is_some_and(|end| end <= now)
 }
 
 /// Takes over chunks of nodes whose lease is past, and own ones of commits whose outcome was not

@@ -52,6 +52,8 @@ enum Next {
     Again(Vec<Incoming>),
     /// The store refuses what the batch writes.
     Refused(Vec<Incoming>, String),
+    /// These cannot all be in one commit.
+    Apart(Vec<Incoming>),
 }
 
 impl Batches {
@@ -77,18 +79,18 @@ impl Batches {
                 continue;
             }
             match self.attempt(part, &mut round).await {
-                Next::Done(mut carried) => lost.append(&mut carried),
-                Next::Again(part) => parts.push(part),
-                Next::Refused(mut part, reason) => {
-                    if part.len() == 1 {
-                        round.forced.insert(part[0].id, Forced::Constraint(reason));
-                        parts.push(part);
-                    } else {
-                        let second = part.split_off(part.len() / 2);
-                        parts.push(second);
-                        parts.push(part);
-                    }
+                Next::Done(carried) if carried.is_empty() => {}
+                Next::Done(mut carried) => {
+                    // What came behind them stays behind them.
+                    lost.append(&mut carried);
+                    lost.extend(std::mem::take(&mut parts).into_iter().rev().flatten());
                 }
+                Next::Again(part) => parts.push(part),
+                Next::Refused(part, reason) if part.len() == 1 => {
+                    round.forced.insert(part[0].id, Forced::Constraint(reason));
+                    parts.push(part);
+                }
+                Next::Refused(part, _) | Next::Apart(part) => halve(part, &mut parts),
             }
         }
         lost
@@ -207,6 +209,7 @@ impl Batches {
                 address: self.shared.ports.transport.address(&self.serving.endpoint.name),
                 host: self.shared.host.clone(),
             },
+            max_data: self.shared.settings.max_data,
             mutations: self.shared.settings.mutations(),
         };
         let batch = Arc::new(batch);
@@ -358,8 +361,15 @@ impl Batches {
             }
             Ok(CommitOutcome::KeyTaken { by, key, by_start }) => {
                 self.serving.known_keys.lock().remove(&key);
-                // A key taken by a behaviour was not looked up before: it may be free again.
-                if !by_start && !round.keys.insert(key.clone()) {
+                if round.keys.insert(key.clone()) {
+                    // A starter was faster, or a behaviour wants a key that was not looked up.
+                    return Next::Again(batch);
+                }
+                if batch.len() > 1 {
+                    // Two of this batch want it, or one frees it for another: one after the other.
+                    return Next::Apart(batch);
+                }
+                if !by_start {
                     let reason = format!("key {} = {} is another instance's", key.name, key.value);
                     round.forced.insert(by, Forced::KeyConflict(reason));
                 }
@@ -445,6 +455,13 @@ impl Batches {
             counter.add(1);
         }
     }
+}
+
+/// Puts both halves of a batch in front of what is left to do, the first of them first.
+fn halve(mut part: Vec<Incoming>, parts: &mut Vec<Vec<Incoming>>) {
+    let second = part.split_off(part.len() / 2);
+    parts.push(second);
+    parts.push(part);
 }
 
 /// What a commit leaves for others on this node to look at.

@@ -24,6 +24,8 @@ pub(crate) struct Situation {
     pub(crate) forced: BTreeMap<MessageId, Forced>,
     pub(crate) now: DateTime<Utc>,
     pub(crate) sender: Sender,
+    /// Bytes that the data of one instance may have.
+    pub(crate) max_data: usize,
     pub(crate) mutations: crate::settings::Mutations,
 }
 
@@ -76,6 +78,8 @@ pub(crate) struct Fold<'a> {
     waits: BTreeMap<InstanceId, Waits>,
     /// Runs whose start message is needed to go on.
     pub(crate) needs: Vec<(InstanceId, u32)>,
+    /// A message whose instance cannot be stored after it, and why.
+    pub(crate) refused: Option<(MessageId, String)>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -104,6 +108,7 @@ impl<'a> Fold<'a> {
             keys: at.loaded.keys.clone(),
             waits,
             needs: Vec::new(),
+            refused: None,
             warnings: Vec::new(),
         }
     }
@@ -329,6 +334,21 @@ impl<'a> Fold<'a> {
             slices.push(draft.slice);
         }
         Ok(slices)
+    }
+
+    /// The saved form of the instance that `incoming` was just applied to; `None` when it cannot be
+    /// stored: the batch is decided again without that message.
+    pub(crate) fn saved_after(&mut self, incoming: &Incoming, id: InstanceId) -> Option<Instance> {
+        let saved = self.live.get(&id)?.save().and_then(|saved| {
+            let bytes = saved.as_ref().map_or(0, |instance| instance.data.get().len());
+            let most = self.at.max_data;
+            let text = || format!("the data of {id} would have {bytes} bytes, allowed are {most}");
+            if bytes > most { Err(text()) } else { Ok(saved) }
+        });
+        saved.unwrap_or_else(|reason| {
+            self.refused.get_or_insert((incoming.id, reason));
+            None
+        })
     }
 
     /// The saved form of a live instance.

@@ -44,6 +44,9 @@ pub(crate) fn decide_batch(
     for (n, incoming) in batch.iter().enumerate() {
         step(n);
         fates.push(decide_one(&mut fold, incoming));
+        if let Some(refused) = fold.refused.take() {
+            return Err(refused);
+        }
     }
     step(batch.len());
     let needs = std::mem::take(&mut fold.needs);
@@ -71,10 +74,7 @@ fn decide_one(fold: &mut Fold<'_>, incoming: &Incoming) -> Fate {
                     Fate { key, kind: FateKind::PassedOver }
                 }
                 Some(instance) => decide_for(fold, incoming, instance),
-                None => {
-                    let policy = knarr_model::RetryPolicy::fixed(6, MISSING_DELAY);
-                    missing(fold, incoming, None, &correlated.event, &policy)
-                }
+                None => nobodys(fold, incoming, correlated),
             }
         }
         Body::Timer(timer) => decide_for(fold, incoming, timer.instance),
@@ -130,13 +130,12 @@ fn decide_for(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) ->
         return fate;
     }
     let event_name = event_name(incoming);
+    if let Err(reason) = fold.live(instance).map(drop) {
+        let errors = vec![format!("instance {instance} cannot be read: {reason}")];
+        return settle::failed(fold, incoming, instance, &event_name, Class::Exhausted, errors);
+    }
     if let Some(forced) = fold.at.forced.get(&incoming.id).cloned() {
-        let (class, reason) = match forced {
-            Forced::Constraint(reason) => (Class::Constraint, reason),
-            Forced::KeyConflict(reason) => (Class::KeyConflict, reason),
-            Forced::Stuck(reason) => (Class::Stuck, reason),
-        };
-        return settle::failed(fold, incoming, instance, &event_name, class, vec![reason]);
+        return conclude_forced(fold, incoming, instance, &event_name, forced);
     }
     let cause = Cause { id: incoming.id, at: incoming.received_at };
     let ignore_token = fold.at.mutations.ignore_timer_token;
@@ -145,15 +144,32 @@ fn decide_for(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) ->
     } else {
         None
     };
-    let decision = match fold.live(instance) {
-        Ok(live) => live.decide(&cause, &event(incoming, saved.as_ref())),
-        Err(reason) => {
-            let errors = vec![format!("instance {instance} cannot be read: {reason}")];
-            return settle::failed(fold, incoming, instance, &event_name, Class::Exhausted, errors);
-        }
-    };
+    let Ok(live) = fold.live(instance) else { unreachable!("it has just been taken up") };
+    let decision = live.decide(&cause, &event(incoming, saved.as_ref()));
     fold.warnings.extend(decision.warnings.iter().cloned());
     conclude(fold, incoming, instance, decision)
+}
+
+/// A message whose failure is known before it is decided.
+fn conclude_forced(
+    fold: &mut Fold<'_>,
+    incoming: &Incoming,
+    instance: InstanceId,
+    event_name: &str,
+    forced: Forced,
+) -> Fate {
+    let (class, reason) = match forced {
+        Forced::Constraint(reason) => (Class::Constraint, reason),
+        Forced::Stuck(reason) => (Class::Stuck, reason),
+        // The message asks for what it cannot have; the run that it is for is sound.
+        Forced::KeyConflict(reason) => {
+            let state = fold.saved(instance).map(|saved| saved.state);
+            let (key, class) = (Some(instance), Class::KeyConflict);
+            let state = state.as_deref();
+            return settle::set_aside(fold, incoming, key, class, vec![reason], state);
+        }
+    };
+    settle::failed(fold, incoming, instance, event_name, class, vec![reason])
 }
 
 /// A newer definition wrote the instance: the message waits for a node that knows it.
@@ -265,7 +281,7 @@ fn conclude(
 /// Folds an applied decision: journal, effects, and what begins or ends with it.
 fn apply(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId, decision: Decision) {
     let key = Some(instance);
-    let Some(saved) = fold.saved(instance) else { return };
+    let Some(saved) = fold.saved_after(incoming, instance) else { return };
     let begins = decision.from == INITIAL;
     let ends = decision.to == FINAL && decision.from != FINAL;
     let journal = JournalRow {
@@ -327,9 +343,17 @@ fn take_keys(fold: &mut Fold<'_>, incoming: &Incoming, saved: &Instance, begins:
         let taken = KeyRow { instance: saved.id, generation, free: false };
         fold.keys.insert(key.clone(), taken);
         let by = incoming.id;
-        let write = KeyWrite { key, generation, free: false, by, by_start: begins };
+        // Only the key that the message itself names can be lost to another starter.
+        let by_start = begins && names(incoming, &key);
+        let write = KeyWrite { key, generation, free: false, by, by_start };
         fold.draft(Some(saved.id)).slice.keys.push(write);
     }
+}
+
+/// Whether a message finds its instance by this key.
+fn names(incoming: &Incoming, key: &Key) -> bool {
+    matches!(&incoming.body, Body::Message { correlated, .. }
+        if matches!(&correlated.target, Target::Key(of) if of == key))
 }
 
 /// A run ends: keys that may be used again are freed.
@@ -347,6 +371,23 @@ fn free_keys(fold: &mut Fold<'_>, incoming: &Incoming, saved: &Instance) {
         slice.keys.retain(|earlier| earlier.key != write.key);
         slice.keys.push(write);
     }
+}
+
+/// A business key that no instance has: the machine says what becomes of such a message.
+fn nobodys(fold: &mut Fold<'_>, incoming: &Incoming, correlated: &Correlated) -> Fate {
+    let cause = Cause { id: incoming.id, at: incoming.received_at };
+    let nowhere = fold.at.saga.open(InstanceId(incoming.id.0), None);
+    let verdict = nowhere.map(|mut live| live.decide(&cause, &event(incoming, None)).verdict);
+    let policy = match verdict {
+        Ok(Verdict::Missing(policy)) => policy,
+        Ok(Verdict::Ignored) => {
+            let row = fold.journal(incoming, &correlated.event, None, None, Outcome::Ignored);
+            fold.finish(incoming, None, Some(row));
+            return Fate { key: None, kind: FateKind::PassedOver };
+        }
+        _ => knarr_model::RetryPolicy::fixed(6, MISSING_DELAY),
+    };
+    missing(fold, incoming, None, &correlated.event, &policy)
 }
 
 /// The instance does not exist: the message waits for it, then is set aside.

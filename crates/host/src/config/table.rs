@@ -46,7 +46,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::new("KNARR_DECIDE_DEADLINE", "5s",
         "How long the behaviour for one message may take."),
     Setting::new("KNARR_DRAIN", "8s",
-        "How long a stop waits for what is in flight; below 10 s."),
+        "How long a stop waits for what is in flight; 8 s at most, so that a stop takes less than 10 s."),
     Setting::new("KNARR_JOURNAL_RETENTION", "30d",
         "How long the history of ended instances is kept; within it no message takes effect twice."),
     Setting::new("KNARR_OUTBOX_CAP", "100000",

@@ -161,7 +161,7 @@ fn each_wrong_value_is_one_line_that_names_its_setting_and_no_secret() {
         ("KNARR_ADMIN_TOKEN", "s3cret", "at least 16"),
         ("KNARR_QUEUE", "lazy", "`quorum`, `classic`"),
         ("KNARR_LANES", "0", "from 1 to"),
-        ("KNARR_DRAIN", "20s", "between 0 and 9000"),
+        ("KNARR_DRAIN", "20s", "between 0 and 8000"),
         ("KNARR_DECIDE_DEADLINE", "5", "no unit"),
         ("KNARR_MAX_BODY", "lots", "whole number"),
         ("KNARR_PREFETCH", "70000", "from 1 to 65535"),
@@ -203,7 +203,6 @@ fn the_reference_holds_every_setting_once() {
 fn levels_and_forms_of_the_log_are_read() {
     assert!(log(&values(&[], &[], &[])).is_ok());
     let bad = values(&[], &[], &[("KNARR_LOG", "info,=x"), ("KNARR_LOG_FORMAT", "xml")]);
-    let told: Vec<String> =
-        log(&bad).err().expect("wrong").iter().map(ToString::to_string).collect();
+    let told: Vec<String> = log(&bad).expect_err("wrong").iter().map(ToString::to_string).collect();
     assert!(told[0].starts_with("KNARR_LOG: ") && told[1].starts_with("KNARR_LOG_FORMAT: "));
 }

@@ -168,7 +168,7 @@ fn engine(values: &Values, wrongs: &mut Vec<Wrong>) -> knarr_engine::Settings {
     };
     const YEAR: u128 = 365 * 86_400_000;
     duration("KNARR_DECIDE_DEADLINE", 10, 600_000, &mut settings.decide_deadline);
-    duration("KNARR_DRAIN", 0, 9_000, &mut settings.drain);
+    duration("KNARR_DRAIN", 0, 8_000, &mut settings.drain);
     duration("KNARR_JOURNAL_RETENTION", 60_000, 100 * YEAR, &mut settings.journal_retention);
     settings
 }
@@ -206,7 +206,9 @@ fn endpoint(
 pub(crate) fn log(values: &Values) -> Result<(EnvFilter, LogFormat), Vec<Wrong>> {
     let mut wrongs = Vec::new();
     let text = values.text("KNARR_LOG").unwrap_or("info");
-    let filter = EnvFilter::from_str(text).map_err(|error| {
+    // What the broker's client says of a lost connection, the transport says once and plainly.
+    let quiet = if text.contains("lapin") { "" } else { ",lapin=off" };
+    let filter = EnvFilter::from_str(&format!("{text}{quiet}")).map_err(|error| {
         Wrong::new("KNARR_LOG", format!("`{text}` cannot be read: {error}; write for example info"))
     });
     let words = [("human", LogFormat::Human), ("json", LogFormat::Json)];

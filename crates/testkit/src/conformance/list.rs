@@ -2,7 +2,7 @@
 
 /// Expands to one test per case of the store suite.
 ///
-/// ```ignore
+/// ```text
 /// struct Fresh;
 /// #[async_trait]
 /// impl StoreUnderTest for Fresh { async fn fresh(&self) -> Stores { … } }

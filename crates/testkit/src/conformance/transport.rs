@@ -64,7 +64,7 @@ where
 
 /// Expands to one test per case of the transport suite.
 ///
-/// ```ignore
+/// ```text
 /// struct Fresh;
 /// #[async_trait]
 /// impl TransportUnderTest for Fresh { async fn fresh(&self) -> Broker { … } }

@@ -31,6 +31,11 @@ pub(super) fn send(
         headers.set("traceparent", parent.clone());
         headers.set("MT-Activity-Id", parent.clone());
     }
+    for (name, value) in [("tracestate", &context.trace_state), ("baggage", &context.baggage)] {
+        if let Some(value) = value {
+            headers.set(name, value.clone());
+        }
+    }
     let now = fold.at.now;
     let expires_at = message.time_to_live.map(|life| now + life);
     let answers = matches!(message.to, Destination::Respond);

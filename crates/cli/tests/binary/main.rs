@@ -1,0 +1,6 @@
+//! Our binary from outside: exit codes, what goes where, signals, and the demo.
+
+mod demo;
+mod program;
+mod serving;
+mod wrong;
