@@ -56,7 +56,7 @@ async fn s0_04_s0_15_s0_17_live_five_sigkills_and_every_workflow_ends_once() {
         tokio::time::sleep(moments.within(life)).await;
         let in_flight = stored.in_flight().await;
         println!("kill {kill}: {in_flight} workflows in flight");
-        assert!(in_flight > WORKFLOWS / 10, "kill {kill} comes too late to interrupt much");
+        assert!(in_flight > WORKFLOWS / 20, "kill {kill} comes too late to interrupt much");
         serving.kill9().await;
         serving = Serving::start(&world, &[POLL]);
         if kill % 2 == 1 {

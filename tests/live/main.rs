@@ -6,6 +6,7 @@ mod bad_input;
 mod binary;
 mod drain;
 mod kills;
+mod notices;
 mod outages;
 mod peer;
 mod program;

@@ -46,6 +46,7 @@ async fn s0_04_live_broker_and_store_die_under_load_and_nothing_is_lost() {
     let verdicts = wire.take_all(TAP).await;
     println!("{} verdicts were sent for {SCANS} scans", verdicts.len());
     for verdict in verdicts {
+        let verdict: serde_json::Value = serde_json::from_slice(&verdict).expect("an envelope");
         let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
         assert_eq!(verdict["message"]["verdict"], "clean", "{verdict:#}");
         let ids = told.entry(text(&verdict["message"]["scanId"])).or_default();

@@ -29,6 +29,8 @@ pub(crate) struct Raw {
     pub(crate) exchange: &'static str,
     pub(crate) routing_key: &'static str,
     pub(crate) content_type: &'static str,
+    /// AMQP property; empty is absent.
+    pub(crate) message_id: String,
     pub(crate) headers: Vec<(&'static str, &'static str)>,
     pub(crate) body: Vec<u8>,
 }
@@ -47,6 +49,9 @@ impl Wire {
         let mut properties = BasicProperties::default().with_delivery_mode(2);
         if !raw.content_type.is_empty() {
             properties = properties.with_content_type(raw.content_type.into());
+        }
+        if !raw.message_id.is_empty() {
+            properties = properties.with_message_id(raw.message_id.as_str().into());
         }
         let mut headers = FieldTable::default();
         for (name, value) in &raw.headers {
@@ -91,12 +96,12 @@ impl Wire {
         bound.await.unwrap_or_else(|error| panic!("{queue} at {exchange}: {error}"));
     }
 
-    /// Takes everything that lies in a queue: envelopes.
-    pub(crate) async fn take_all(&self, queue: &str) -> Vec<Value> {
+    /// Takes everything that lies in a queue: bodies.
+    pub(crate) async fn take_all(&self, queue: &str) -> Vec<Vec<u8>> {
         let mut taken = Vec::new();
         let options = BasicGetOptions { no_ack: true };
         while let Some(got) = self.channel.basic_get(queue.into(), options).await.expect("taken") {
-            taken.push(serde_json::from_slice(&got.delivery.data).expect("an envelope"));
+            taken.push(got.delivery.data);
         }
         taken
     }

@@ -200,3 +200,26 @@ async fn deciding_again_gives_the_same_ids() {
     assert_eq!(ids[0].len(), 3);
     assert_eq!(ids[0], ids[1]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn mt_230_a_routing_key_survives_the_outbox() {
+    let mut road = Road::with(errand()).start();
+    road.settle().await;
+    road.broker().reply("Road:Told", Reply::NotTaken, 1);
+    let by = |what: &str, key: &str| Act::TellBy(what.to_owned(), key.to_owned());
+    road.begin(1, vec![by("a", "alpha"), by("b", "beta"), tell("c")]);
+    // Another node sends what this one had in hand.
+    road.pass(Duration::from_millis(4)).await;
+    road.crash(0);
+    road.join();
+    road.pass_and_settle(30 * SECOND).await;
+    let mut keys: Vec<_> = road
+        .sent::<Told>()
+        .into_iter()
+        .map(|(sent, _)| (sent.outgoing.sequence.map(|s| s.n), sent.outgoing.routing_key))
+        .collect();
+    keys.sort();
+    keys.dedup();
+    let expected = [(1, "alpha"), (2, "beta"), (3, "")];
+    assert_eq!(keys, expected.map(|(n, key)| (Some(n), key.to_owned())));
+}

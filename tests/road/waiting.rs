@@ -235,3 +235,23 @@ async fn mt_227_mt_253_a_step_that_fails_once_publishes_once() {
     assert_eq!(road.published::<Told>().len(), 1);
     assert_eq!(road.watch().times(go).len(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn pe_129_a_failing_step_leaves_nothing() {
+    let mut road = Road::with(errand()).start();
+    road.begin(1, vec![]);
+    road.settle().await;
+    let moves = Act::Move(Phase::Busy);
+    let script = vec![moves, Act::Grow(100), crate::kit::set("one", 10), fails_first("go", 1)];
+    road.go(1, 1, script);
+    road.settle().await;
+    assert_eq!(
+        (road.log(id(1)), road.state(id(1))),
+        (vec!["begun".to_owned()], "Fresh".to_owned())
+    );
+    let before = road.instance(id(1)).expect("it lives");
+    assert!(before.book.timers.is_empty() && before.book.applied == 1);
+    assert!(!before.data.get().contains("xxx") && road.rows(|rows| rows.timer.is_empty()));
+    road.pass_and_settle(Duration::from_secs(2)).await;
+    assert_eq!((road.log(id(1))[1].as_str(), road.state(id(1)).as_str()), ("go 1", "Busy"));
+}

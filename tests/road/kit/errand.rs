@@ -20,6 +20,8 @@ pub(crate) enum Act {
     Cry(String),
     /// Publishes [`Told`] with a time to live in milliseconds.
     TellFor(String, u64),
+    /// Publishes [`Told`] under a routing key.
+    TellBy(String, String),
     /// Sends [`Told`] to an address.
     Send(String, String),
     /// Answers with [`Told`].
@@ -278,6 +280,9 @@ impl<const K: usize> Errand<K> {
                 }
                 Act::Cry(what) => {
                     out.publish(Cried { correlation_id: self.id, what: what.clone() });
+                }
+                Act::TellBy(what, key) => {
+                    out.publish(self.told(what)).routing_key(key.clone());
                 }
                 Act::Send(to, what) => drop(out.send(to.clone(), self.told(what))),
                 Act::Respond(what) => drop(out.respond(self.told(what))),

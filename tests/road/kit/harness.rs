@@ -3,20 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use knarr_engine::{Counters, Health, Settings};
 use knarr_model::commit::{JournalRow, Outcome};
-use knarr_model::format::{self, Inbound, masstransit};
 use knarr_model::ports::store::EndpointState;
-use knarr_model::ports::transport::{Delivery, Receipt, Undecodable};
 use knarr_model::ports::{Clock, Store};
 use knarr_model::quarantine::Quarantined;
-use knarr_model::topology::WithoutId;
 use knarr_model::work::Parked;
-use knarr_model::{
-    Class, Digest, Envelope, Headers, Instance, InstanceId, Message, MessageId, NodeId, ids,
-};
+use knarr_model::{Class, Envelope, Instance, InstanceId, Message, MessageId, NodeId, ids};
 use knarr_saga::definition::Definition;
 use knarr_testkit::clock::TokioClock;
 use knarr_testkit::memory::Rows;
@@ -24,7 +18,9 @@ use serde::de::DeserializeOwned;
 use serde_json::value::to_raw_value;
 use uuid::Uuid;
 
+use super::due::still_due;
 use super::errand::{Act, Begin, Errand, Go};
+use super::letters;
 use super::node::{Node, World};
 use super::outside::Outside;
 use super::shelf::{Door, Shelf};
@@ -199,21 +195,15 @@ impl Road {
 
     /// Puts an envelope into a queue.
     pub(crate) fn post_to(&self, queue: &str, envelope: &Envelope) -> MessageId {
-        let body = masstransit::encode(envelope, &masstransit::Host::default());
-        let mut delivery = blank(envelope.message_id, body, self.now());
-        delivery.digest = Digest::of_message(&envelope.message);
-        delivery.headers = format::amqp_headers(&envelope.headers);
-        delivery.content = Ok(Arc::new(envelope.clone()));
+        let delivery = letters::delivery(envelope, self.now());
         self.world.broker.enqueue(&queue.into(), delivery);
         envelope.message_id
     }
 
     /// Puts bytes that cannot be read into the queue of the first saga.
     pub(crate) fn post_unreadable(&mut self, body: &'static [u8], class: Class) -> MessageId {
-        let mut delivery = blank(self.fresh_id(), Bytes::from_static(body), self.now());
-        delivery.headers.set("Who", "a stranger");
-        delivery.content = Err(Undecodable { class, reason: "not JSON at all".to_owned() });
-        let id = delivery.message_id;
+        let id = self.fresh_id();
+        let delivery = letters::unreadable(id, body, class, self.now());
         self.world.broker.enqueue(self.sagas[0].name(), delivery);
         id
     }
@@ -312,13 +302,13 @@ impl Road {
 
     /// Messages of a type that reached the outside, in order, copies included.
     pub(crate) fn published<M: Message>(&self) -> Vec<M> {
-        self.sent::<M>().iter().map(|(_, envelope)| payload(envelope)).collect()
+        self.sent::<M>().iter().map(|(_, envelope)| letters::payload(envelope)).collect()
     }
 
     /// As [`Road::published`], with what they travelled in.
     pub(crate) fn sent<M: Message>(&self) -> Vec<(Sent, Envelope)> {
         let all = self.world.broker.sent().into_iter().map(|sent| {
-            let envelope = unwrap(&sent);
+            let envelope = letters::envelope(&sent);
             (sent, envelope)
         });
         all.filter(|(_, envelope)| envelope.is_of_type(&M::urn())).collect()
@@ -375,74 +365,6 @@ impl Road {
         rows.sort_by_key(|row: &Quarantined| (row.at, row.id));
         rows
     }
-}
-
-fn blank(id: MessageId, body: Bytes, now: DateTime<Utc>) -> Delivery {
-    Delivery {
-        receipt: Receipt { generation: 0, tag: 0 },
-        content: Err(Undecodable { class: Class::Undecodable, reason: String::new() }),
-        message_id: id,
-        digest: Digest::of_bytes(&body),
-        without_id: false,
-        delivery_count: 0,
-        exchange: "from-the-test".to_owned(),
-        routing_key: "somewhere".to_owned(),
-        content_type: Some(format::MASS_TRANSIT.to_owned()),
-        headers: Headers::new(),
-        size: body.len(),
-        body,
-        received_at: now,
-    }
-}
-
-/// What still happens by itself.
-fn still_due(rows: &Rows, now: DateTime<Utc>, running: usize) -> Option<String> {
-    if rows.timer.values().any(|held| held.row.due_at <= now && rows.gives_out(&held.row.endpoint))
-    {
-        return Some("a timer is due".to_owned());
-    }
-    let is_due = |due: Option<DateTime<Utc>>| due.is_some_and(|due| due <= now);
-    let mut parked = rows.parked.values().filter(|held| rows.gives_out(&held.row.endpoint));
-    if parked.any(|held| is_due(held.row.due_at)) {
-        return Some("a message that waited is due".to_owned());
-    }
-    let due: Vec<_> = rows
-        .activity
-        .values()
-        .filter(|held| held.task.due_at <= now && rows.gives_out(&held.task.endpoint))
-        .collect();
-    if due.iter().any(|held| held.end.is_some()) {
-        return Some("a call has ended".to_owned());
-    }
-    if due.len() > running {
-        return Some("a call is due".to_owned());
-    }
-    (!rows.outbox.is_empty()).then(|| "a message leaves".to_owned())
-}
-
-/// The envelope that a message left in.
-fn unwrap(sent: &Sent) -> Envelope {
-    let outgoing = &sent.outgoing;
-    let read = format::read(&Inbound {
-        endpoint: "the test",
-        subscriptions: &[],
-        content_type: Some(&outgoing.content_type),
-        message_id: None,
-        correlation_id: None,
-        reply_to: None,
-        timestamp: None,
-        headers: &outgoing.headers,
-        exchange: &outgoing.exchange,
-        routing_key: &outgoing.routing_key,
-        body: &outgoing.body,
-        from_broker: true,
-        without_id: WithoutId::Digest,
-    });
-    read.content.expect("what we publish can be read")
-}
-
-fn payload<M: Message>(envelope: &Envelope) -> M {
-    serde_json::from_str(envelope.message.get()).expect("what we publish can be read")
 }
 
 /// An id for an instance.

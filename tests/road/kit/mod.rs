@@ -1,8 +1,10 @@
 //! What the road's tests stand on: broker, store, outside world, nodes, and two small sagas.
 
 mod acts;
+mod due;
 mod errand;
 mod harness;
+mod letters;
 mod node;
 mod outside;
 mod shelf;

@@ -360,20 +360,7 @@ impl Batches {
                 Next::Again(batch.into_iter().filter(|incoming| !gone(incoming)).collect())
             }
             Ok(CommitOutcome::KeyTaken { by, key, by_start }) => {
-                self.serving.known_keys.lock().remove(&key);
-                if round.keys.insert(key.clone()) {
-                    // A starter was faster, or a behaviour wants a key that was not looked up.
-                    return Next::Again(batch);
-                }
-                if batch.len() > 1 {
-                    // Two of this batch want it, or one frees it for another: one after the other.
-                    return Next::Apart(batch);
-                }
-                if !by_start {
-                    let reason = format!("key {} = {} is another instance's", key.name, key.value);
-                    round.forced.insert(by, Forced::KeyConflict(reason));
-                }
-                Next::Again(batch)
+                self.key_taken(batch, round, (by, key, by_start))
             }
             Ok(
                 CommitOutcome::GuardChanged
@@ -390,6 +377,29 @@ impl Batches {
                 self.store_failed(batch, round, &error).await
             }
         }
+    }
+
+    /// A key that this batch wants is an instance's, or is wanted twice.
+    fn key_taken(
+        &self,
+        batch: Vec<Incoming>,
+        round: &mut Round,
+        (by, key, by_start): (MessageId, Key, bool),
+    ) -> Next {
+        self.serving.known_keys.lock().remove(&key);
+        if round.keys.insert(key.clone()) {
+            // A starter was faster, or a behaviour wants a key that was not looked up.
+            return Next::Again(batch);
+        }
+        if batch.len() > 1 {
+            // Two of this batch want it, or one frees it for another: one after the other.
+            return Next::Apart(batch);
+        }
+        if !by_start {
+            let reason = format!("key {} = {} is another instance's", key.name, key.value);
+            round.forced.insert(by, Forced::KeyConflict(reason));
+        }
+        Next::Again(batch)
     }
 
     /// Rows whose commit is in doubt are let go of: they come again as they then stand.

@@ -35,7 +35,9 @@ impl SimNode {
         settings: Settings,
         seed: u64,
     ) -> SimNode {
-        let clock = Arc::new(TokioClock::starting_at(store.now(), seed));
+        // No two clocks agree: a node's is up to two milliseconds ahead of the store's.
+        let ahead = chrono::TimeDelta::microseconds((seed.wrapping_mul(7_919) % 2_000) as i64);
+        let clock = Arc::new(TokioClock::starting_at(store.now() + ahead, seed));
         let transport = Arc::new(SimTransport::new(store.world.clone(), clock.clone()));
         let spawn = Arc::new(SimSpawn::default());
         let ports = Ports {

@@ -107,7 +107,7 @@ pub fn simulate(plan: &Plan) -> Outcome {
         .build()
         .expect("a runtime without I/O can always be built");
     // Made inside, or the world's clock would start at the machine's time instead of the paused one.
-    runtime.block_on(Simulation::new(plan).run())
+    runtime.block_on(async { Simulation::new(plan).run().await })
 }
 
 struct Simulation {
