@@ -12,6 +12,10 @@ pub struct Settings {
     /// Batches on the road at once, over all lanes. Fewer than lanes: what arrives meanwhile joins
     /// the next batch, so that batches are small when idle and big when busy, without a wait.
     pub concurrent_batches: usize,
+    /// How long a lane under load lets its next batch grow while it is less than half full: fewer
+    /// commits leave the broker more of a shared machine. Idle lanes never wait; zero switches it
+    /// off.
+    pub linger: Duration,
     /// How long one message may be decided before its thread is given up.
     pub decide_deadline: Duration,
     /// Given-up threads after which the process asks to be restarted.
@@ -54,6 +58,7 @@ impl Default for Settings {
             lanes: 8,
             max_batch: 256,
             concurrent_batches: 3,
+            linger: Duration::from_millis(40),
             decide_deadline: Duration::from_secs(5),
             max_abandoned_threads: 4,
             lease: Duration::from_secs(10),

@@ -1,4 +1,4 @@
-//! One lane: takes whatever is ready, decides it in order, and never waits to fill a batch.
+//! One lane: takes whatever is ready and decides it in order; only under load it lets a batch grow.
 
 use std::sync::Arc;
 
@@ -8,6 +8,9 @@ use super::batch::Batches;
 use super::returned::return_all;
 use crate::delivery::Incoming;
 use crate::shared::{LaneSeat, Serving, Shared};
+
+/// A batch of so many messages shows that more are on their way.
+const LOADED: usize = 16;
 
 /// Runs a lane until the engine stops; what it holds then is given back. `alive` is dropped at the
 /// end.
@@ -27,10 +30,12 @@ pub(crate) async fn run(
         seat.finished.clone(),
     );
     let mut carried: Vec<Incoming> = Vec::new();
+    let mut last = 0;
     loop {
         if carried.is_empty() && !wait(&shared, &mut seat, &mut carried).await {
             break;
         }
+        linger(&shared, &seat, last).await;
         // Held until the batch is settled; what arrives while it is waited for joins the batch.
         let turn = tokio::select! {
             biased;
@@ -47,6 +52,7 @@ pub(crate) async fn run(
                 batch
             }
         };
+        last = batch.len();
         let mut lost = batches.run(batch).await;
         drop(turn);
         lost.append(&mut carried);
@@ -63,6 +69,16 @@ async fn wait(shared: &Shared, seat: &mut LaneSeat, batch: &mut Vec<Incoming>) -
         () = shared.tokens.process().cancelled() => false,
         incoming = seat.internal.recv() => take(incoming, batch),
         incoming = seat.broker.recv() => take(incoming, batch),
+    }
+}
+
+/// Under load, lets the next batch grow. A commit costs much the same whatever it holds; where
+/// broker, store and engine share their processors, many small ones take what the others need.
+async fn linger(shared: &Shared, seat: &LaneSeat, last: usize) {
+    let settings = &shared.settings;
+    let ready = seat.broker.len() + seat.internal.len();
+    if last >= LOADED && ready < settings.max_batch / 2 {
+        shared.pause(settings.linger).await;
     }
 }
 
