@@ -39,14 +39,16 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the file: makes folders, locks, brings the schema up to date.
+    /// Opens the file: makes folders, locks, brings the schema up to date unless the settings say
+    /// not to.
     ///
     /// Leases and deliveries of the process that had the file before are over: the lock proves that
     /// it is gone.
     ///
     /// # Errors
     /// [`Error::Locked`] while another process has the file, [`Error::Newer`] for a schema that
-    /// this code does not know, [`Error::Unusable`] for a foreign or unreachable file.
+    /// this code does not know, [`Error::Older`] for one that needs migrating when that is not
+    /// wanted, [`Error::Unusable`] for a foreign or unreachable file.
     pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Store, Error> {
         let file = File::open(settings, clock).await?;
         file.write(|connection| {
