@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use knarr_model::instance::{FINAL, INITIAL};
-use knarr_model::shape::{EventShape, RowShape, Shape};
+use knarr_model::shape::Shape;
 
+use super::arrows::{FAILS, arrows, can_fail};
 use crate::shape::FAIL;
 
 /// The shape as Mermaid text, ready for a Markdown fence or <https://mermaid.live>.
@@ -16,65 +17,18 @@ pub fn mermaid(shape: &Shape) -> String {
     for state in &shape.states {
         let _ = writeln!(text, "    {state}");
     }
-    if shape.rows.iter().any(|row| row.targets.iter().any(|target| target == FAIL)) {
-        let _ = writeln!(text, "    state \"the run fails\" as {FAIL}");
+    if can_fail(shape) {
+        let _ = writeln!(text, "    state \"{FAILS}\" as {FAIL}");
     }
-    for row in shape.rows.iter().filter(|row| !row.behaviours.is_empty() || leads(row)) {
-        for from in froms(shape, row) {
-            let targets = if row.targets.is_empty() { vec![from] } else { refs(&row.targets) };
-            for to in targets {
-                let (from, to) = (node(from), node(to));
-                let _ = writeln!(text, "    {from} --> {to} : {}", label(row));
-            }
-        }
+    for arrow in arrows(shape) {
+        let (from, to) = (node(arrow.from), node(arrow.to));
+        // A label ends at a colon or a semicolon.
+        let label = arrow.label.replace(':', ".").replace(';', ",");
+        let _ = writeln!(text, "    {from} --> {to} : {label}");
     }
     text
 }
 
-fn leads(row: &RowShape) -> bool {
-    !row.targets.is_empty()
-}
-
-/// The states in which a row applies.
-fn froms<'s>(shape: &'s Shape, row: &'s RowShape) -> Vec<&'s str> {
-    if !row.states.is_empty() {
-        return refs(&row.states);
-    }
-    let has_own = |state: &str| {
-        let same =
-            |other: &&RowShape| other.on == row.on && other.states.iter().any(|s| s == state);
-        shape.rows.iter().any(|other| same(&other))
-    };
-    refs(&shape.states).into_iter().filter(|state| !has_own(state)).collect()
-}
-
-fn refs(names: &[String]) -> Vec<&str> {
-    names.iter().map(String::as_str).collect()
-}
-
 fn node(state: &str) -> &str {
     if state == INITIAL || state == FINAL { "[*]" } else { state }
-}
-
-fn label(row: &RowShape) -> String {
-    let mut text = event(&row.on);
-    if !row.behaviours.is_empty() {
-        let _ = write!(text, " / {}", row.behaviours.join(", "));
-    }
-    // A label ends at a colon or a semicolon.
-    text.replace(':', ".").replace(';', ",")
-}
-
-fn event(on: &EventShape) -> String {
-    match on {
-        EventShape::Message(exchange) => {
-            // The namespace says little in a drawing; a generic type keeps its arguments.
-            exchange.split_once(':').map_or(exchange.as_str(), |(_, name)| name).to_owned()
-        }
-        EventShape::Done(call) => format!("done {call}"),
-        EventShape::Failed(call) => format!("failed {call}"),
-        EventShape::Ended(call) => format!("ended {call}"),
-        EventShape::Timer(timer) => format!("after {timer}"),
-        EventShape::AllOf(all) => all.iter().map(event).collect::<Vec<_>>().join(" + "),
-    }
 }
