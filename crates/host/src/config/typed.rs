@@ -206,7 +206,8 @@ fn endpoint(
 pub(crate) fn log(values: &Values) -> Result<(EnvFilter, LogFormat), Vec<Wrong>> {
     let mut wrongs = Vec::new();
     let text = values.text("KNARR_LOG").unwrap_or("info");
-    // What the broker's client says of a lost connection, the transport says once and plainly.
+    // What the broker's client says of a lost connection, the transport says once and plainly; and
+    // it writes the bodies of returned messages into the log.
     let quiet = if text.contains("lapin") { "" } else { ",lapin=off" };
     let filter = EnvFilter::from_str(&format!("{text}{quiet}")).map_err(|error| {
         Wrong::new("KNARR_LOG", format!("`{text}` cannot be read: {error}; write for example info"))
