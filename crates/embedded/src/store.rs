@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use knarr_model::commit::{Commit, CommitOutcome, Origin};
 use knarr_model::ids::{InstanceId, Name, NodeId, RowId};
 use knarr_model::ports::permit::Quota;
-use knarr_model::ports::store::{EndpointRow, Load, Loaded};
+use knarr_model::ports::store::{EndpointRow, Load, Loaded, Unclaimed};
 use knarr_model::ports::{Clock, Permits, StoreError};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::work::{
@@ -269,6 +269,12 @@ impl knarr_model::ports::Store for Store {
         Ok(read.await?)
     }
 
+    async fn unclaimed(&self, before: DateTime<Utc>) -> Result<Vec<Unclaimed>, StoreError> {
+        let now = self.now();
+        let read = self.file.ask(move |c| due::unclaimed(c, before, now).boxed());
+        Ok(read.await?)
+    }
+
     async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
         let endpoint = endpoint.clone();
         self.control(move |c| async move { endpoints::halt(c, &endpoint).await }.boxed()).await
@@ -306,6 +312,10 @@ impl knarr_model::ports::Store for Store {
             .boxed()
         })
         .await
+    }
+
+    async fn sweep_finished(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
+        self.keep(move |c| instances::sweep(c, before, limit).boxed()).await
     }
 
     async fn sweep(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {

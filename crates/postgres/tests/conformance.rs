@@ -42,6 +42,18 @@ impl StoreUnderTest for Fresh {
                 .boxed()
             }
         };
+        let corrupt_instance = {
+            let url = url.clone();
+            move |(saga, id): (Arc<str>, InstanceId)| {
+                let url = url.clone();
+                async move {
+                    let sql =
+                        "UPDATE knarr.instance SET data = '{\"cut' WHERE saga = $1 AND id = $2";
+                    execute(&url, sqlx::query(sql).bind(saga.to_string()).bind(id.0)).await;
+                }
+                .boxed()
+            }
+        };
         let corrupt = move |(kind, row): (RowKind, RowId)| {
             let url = url.clone();
             let sql = match kind {
@@ -54,6 +66,7 @@ impl StoreUnderTest for Fresh {
         Stores::real(Arc::new(store.clone()), Arc::new(second), Arc::new(store), Arc::new(force))
             .refusing(endpoint_with_a_nul)
             .corrupting(Arc::new(corrupt))
+            .corrupting_instances(Arc::new(corrupt_instance))
             .keeping(database)
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use knarr_model::commit::{Commit, CommitOutcome, Origin};
+use knarr_model::commit::{Commit, CommitOutcome, Origin, Slice};
 use knarr_model::ports::permit::Quota;
-use knarr_model::ports::store::{EndpointRow, Load, Loaded, Store, StoreError};
+use knarr_model::ports::store::{EndpointRow, Load, Loaded, Store, StoreError, Unclaimed};
 use knarr_model::ports::{Clock, Permits};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::work::{
@@ -31,6 +31,7 @@ pub(crate) enum Op {
     ClaimCalls,
     Record,
     Outbox,
+    Sweep,
     Other,
 }
 
@@ -90,6 +91,8 @@ pub(crate) struct Shelf {
     refuses: Mutex<Option<Refusal>>,
     /// The most rows that one claim gave to a node.
     largest_claim: Mutex<usize>,
+    /// Bytes of data and of messages: the most in one commit, and in all.
+    sizes: Mutex<(usize, usize)>,
 }
 
 impl Shelf {
@@ -99,6 +102,7 @@ impl Shelf {
             answers: Mutex::default(),
             refuses: Mutex::default(),
             largest_claim: Mutex::default(),
+            sizes: Mutex::default(),
         }
     }
 
@@ -112,6 +116,16 @@ impl Shelf {
         self.answers.lock().clone()
     }
 
+    /// The most bytes that one commit has written, and what all have.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        *self.sizes.lock()
+    }
+
+    /// Begins to count bytes anew.
+    pub(crate) fn forget_sizes(&self) {
+        *self.sizes.lock() = (0, 0);
+    }
+
     /// The most rows that one claim of calls has given.
     pub(crate) fn largest_claim(&self) -> usize {
         *self.largest_claim.lock()
@@ -122,6 +136,11 @@ impl Shelf {
         if let Some(reason) = refused {
             self.answers.lock().push("refused");
             return Err(StoreError::Data(reason));
+        }
+        let bytes = bytes_of(&commit);
+        {
+            let mut sizes = self.sizes.lock();
+            *sizes = (sizes.0.max(bytes), sizes.1 + bytes);
         }
         let outcome = self.rows.commit(commit).await?;
         self.answers.lock().push(match &outcome {
@@ -136,6 +155,15 @@ impl Shelf {
         });
         Ok(outcome)
     }
+}
+
+/// Bytes of instance data and of messages in a commit.
+fn bytes_of(commit: &Commit) -> usize {
+    let of_slice = |slice: &Slice| {
+        let data = slice.instance.as_ref().map_or(0, |instance| instance.data.get().len());
+        data + slice.outgoing.iter().map(|message| message.body.len()).sum::<usize>()
+    };
+    commit.slices.iter().map(of_slice).sum()
 }
 
 /// One node's way to the shelf.
@@ -275,6 +303,10 @@ impl Store for Reach {
         self.through(Op::Other, self.shelf.rows.next_due(endpoints)).await
     }
 
+    async fn unclaimed(&self, before: DateTime<Utc>) -> Result<Vec<Unclaimed>, StoreError> {
+        self.through(Op::Other, self.shelf.rows.unclaimed(before)).await
+    }
+
     async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
         self.shelf.rows.halt(endpoint).await
     }
@@ -292,8 +324,12 @@ impl Store for Reach {
         self.shelf.rows.purge(endpoint, saga, instance).await
     }
 
+    async fn sweep_finished(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
+        self.through(Op::Sweep, self.shelf.rows.sweep_finished(before, limit)).await
+    }
+
     async fn sweep(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
-        self.through(Op::Other, self.shelf.rows.sweep(before, limit)).await
+        self.through(Op::Sweep, self.shelf.rows.sweep(before, limit)).await
     }
 
     async fn wait_for_work(&self, at_most: Duration) {

@@ -1,6 +1,6 @@
 //! The tables of the memory store as plain data, for cases and simulators to look into.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -19,6 +19,8 @@ pub struct Rows {
     pub endpoint: BTreeMap<Name, EndpointRow>,
     /// Instances by saga and id; tombstones stay.
     pub instance: BTreeMap<(Name, InstanceId), InstanceRow>,
+    /// Instances whose rows cannot be read, as if somebody had spoilt them by hand.
+    pub spoilt: BTreeSet<InstanceId>,
     /// Final outcomes by saga and message.
     pub journal: BTreeMap<(Name, MessageId), JournalEntry>,
     /// Start messages of live runs.
