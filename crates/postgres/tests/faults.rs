@@ -218,7 +218,7 @@ async fn i3_44_callers_that_leave_leave_no_transaction_open() {
     }
     assert!(left > 10, "some callers left early: {left}");
     let mut looking = connect(&database.url()).await;
-    for _ in 0..100 {
+    for _ in 0..1_200 {
         let open: i64 = sqlx::query_scalar(OPEN).fetch_one(&mut looking).await.expect("a count");
         if open == 0 {
             break;
