@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::commit::{Commit, CommitOutcome, Key, KeyRow, Origin, Outcome};
 use crate::digest::Digest;
@@ -60,6 +61,30 @@ pub struct EndpointRow {
     pub epoch: i64,
     /// Rises with every change of the block set.
     pub guard_version: i64,
+    /// Why it does not flow, and by itself again when.
+    #[serde(default)]
+    pub stop: Option<Stop>,
+}
+
+/// Why an endpoint does not flow.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stop {
+    /// In a sentence.
+    pub reason: String,
+    /// Who stopped it: a token's name, or `knarr`.
+    pub by: String,
+    /// The incident that stopped it.
+    pub incident: Option<Uuid>,
+    /// A pause that also holds back what the store has waiting (the breaker's).
+    #[serde(default)]
+    pub internal_too: bool,
+    /// When a node may try whether it goes again.
+    pub restart_at: Option<DateTime<Utc>>,
+    /// How long it waited before that; doubled when the try fails.
+    pub delay: Option<Duration>,
+    /// The node that tries, and how many messages are still to succeed.
+    pub probe: Option<(NodeId, u32)>,
 }
 
 /// What a batch needs to know.
