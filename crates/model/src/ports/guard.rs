@@ -89,6 +89,8 @@ pub struct Plan {
     /// their old ids, claimed by nobody. The instance itself is `instance`.
     #[serde(skip)]
     pub restore: Option<Whole>,
+    /// Messages that wait, `held`, for this instance become due: it holds them back no more.
+    pub wake: Option<(Name, InstanceId)>,
     /// Incidents written: inserted, or replaced by id.
     pub incidents: Vec<Incident>,
     /// A snapshot kept for an incident.
