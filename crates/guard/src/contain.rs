@@ -1,9 +1,7 @@
 //! A run has failed: halt, purge and quarantine, planned as one transaction.
 
-use std::time::Duration;
-
 use knarr_model::commit::JournalRow;
-use knarr_model::incident::{Block, BlockBy, FailedAt, Incident, Scope};
+use knarr_model::incident::{Block, BlockBy, FailedAt, FailurePolicy, Incident, OnFailure, Scope};
 use knarr_model::ports::guard::{Plan, Refusal, Scene, Statement};
 use knarr_model::ports::store::{EndpointState, Stop};
 use knarr_model::quarantine::Quarantined;
@@ -13,18 +11,6 @@ use knarr_model::{Digest, InstanceId, MessageId, Name, RowId, ids};
 use crate::halt::{again_later, delta, halted};
 use crate::order::Moment;
 use crate::purge::{empty, opened, removal};
-
-/// What a saga declares for its failed runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnFailure {
-    /// All three steps; the endpoint stops.
-    #[default]
-    Contain,
-    /// All three steps; only the instance's later messages wait.
-    ContainInstance,
-    /// The message is set aside and the run ends; the queue flows.
-    Quarantine,
-}
 
 /// A failure beyond its budget, as the engine saw it.
 #[derive(Clone, Debug)]
@@ -36,13 +22,7 @@ pub struct Failure {
     /// The epoch that was decided at.
     pub epoch: i64,
     /// What the saga declares.
-    pub reaction: OnFailure,
-    /// What the start message is blocked by.
-    pub block: BlockBy,
-    /// Whether a failing start message stops the endpoint too.
-    pub contain_on_start: bool,
-    /// After how long a node may try whether it goes again.
-    pub restart_after: Option<Duration>,
+    pub policy: FailurePolicy,
     /// The start message, as it is set aside.
     pub start: Quarantined,
     /// Where it failed.
@@ -93,8 +73,8 @@ pub fn contain(scene: &Scene, at: &Moment, failure: &Failure) -> Result<Plan, Re
         }
         _ => return Err(Refusal::Changed),
     };
-    let scope = match (whole, failure.reaction) {
-        (None, _) if failure.contain_on_start => Scope::Endpoint,
+    let scope = match (whole, failure.policy.on_failure) {
+        (None, _) if failure.policy.contain_on_start => Scope::Endpoint,
         (None, _) | (Some(_), OnFailure::Quarantine) => Scope::Nothing,
         (Some(_), OnFailure::Contain) => Scope::Endpoint,
         (Some(_), OnFailure::ContainInstance) => Scope::Instance,
@@ -114,7 +94,7 @@ pub fn contain(scene: &Scene, at: &Moment, failure: &Failure) -> Result<Plan, Re
     if let Some(whole) = whole {
         let kept = with_the_failed_delivery(whole.clone(), failure, at);
         empty(&mut plan, &kept, &mut incident, scope == Scope::Instance);
-        if failure.reaction != OnFailure::Quarantine {
+        if failure.policy.on_failure != OnFailure::Quarantine {
             plan.steps.clone_from(&failure.steps);
         }
     }
@@ -172,7 +152,7 @@ pub const ORIGINAL: &str = "Knarr-Original-Message-Id";
 fn quarantine(plan: &mut Plan, failure: &Failure, incident: uuid::Uuid) {
     let mut start = failure.start.clone();
     start.incident = Some(incident);
-    let value = match failure.block {
+    let value = match failure.policy.block {
         BlockBy::Off => None,
         BlockBy::Id => Some(start.message_id.to_string()),
         BlockBy::Fingerprint => start.fingerprint.clone(),
@@ -181,7 +161,7 @@ fn quarantine(plan: &mut Plan, failure: &Failure, incident: uuid::Uuid) {
         plan.blocks.push(Block {
             quarantined: start.id,
             endpoint: start.endpoint.clone(),
-            by: failure.block,
+            by: failure.policy.block,
             value,
             incident: Some(incident),
             definition_version: start.definition_version,
@@ -205,9 +185,10 @@ fn stopped(
             Some(stop) => again_later(stop, at),
             None => Stop {
                 restart_at: failure
+                    .policy
                     .restart_after
                     .and_then(|delay| at.now.checked_add_signed(delta(delay))),
-                delay: failure.restart_after,
+                delay: failure.policy.restart_after,
                 ..Stop::default()
             },
         };

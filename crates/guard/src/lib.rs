@@ -22,7 +22,7 @@ pub mod verdict;
 pub use admit::{Admission, admit};
 pub use blocks::{Blocks, Met};
 pub use breaker::{Breaker, BreakerSettings};
-pub use contain::{Failing, Failure, OnFailure, contain};
+pub use contain::{Failing, Failure, contain};
 pub use desk::{Answer, Desk, Error};
 pub use order::{GUARD, Moment, Order};
 pub use token::{CallToken, Tokens};

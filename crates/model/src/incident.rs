@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,32 @@ pub enum Scope {
     Instance,
     /// Nothing: the queue flows.
     Nothing,
+}
+
+/// What a saga declares for its failed runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// Halt the endpoint, purge the run, set its start message aside.
+    #[default]
+    Contain,
+    /// The same, but only the instance's later messages wait; the queue flows.
+    ContainInstance,
+    /// The run ends and its start message is set aside; the queue flows.
+    Quarantine,
+}
+
+/// Everything that a saga declares for what fails in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FailurePolicy {
+    /// What happens when a run fails.
+    pub on_failure: OnFailure,
+    /// What a failed start message is blocked by.
+    pub block: BlockBy,
+    /// Whether a start message that fails beyond its budget, with no run there, stops the endpoint.
+    pub contain_on_start: bool,
+    /// After how long one node tries whether a halted endpoint goes again; none waits for a person.
+    pub restart_after: Option<Duration>,
 }
 
 /// One row that ties a failure together.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use knarr_model::commit::Key;
+use knarr_model::incident::FailurePolicy;
+use knarr_model::ports::guard::Statement;
 use knarr_model::shape::Shape;
 use knarr_model::topology::Subscription;
 use knarr_model::{
@@ -35,6 +37,17 @@ pub trait Definition: Send + Sync {
 
     /// Whether a business key of this name is freed when its run finishes.
     fn key_is_reusable(&self, name: &str) -> bool;
+
+    /// What happens when something in it fails for good.
+    fn failures(&self) -> FailurePolicy {
+        FailurePolicy::default()
+    }
+
+    /// Statements that remove what a run has written into the saga's own tables, in order.
+    fn purge_steps(&self, instance: InstanceId, run: u32) -> Vec<Statement> {
+        let _ = (instance, run);
+        Vec::new()
+    }
 
     /// Everything that is wrong with the table, all at once.
     fn findings(&self) -> Vec<Finding>;

@@ -1,5 +1,7 @@
 //! The three steps, apart and together; what changed meanwhile stops them.
 
+use std::time::Duration;
+
 use chrono::DateTime;
 use knarr_model::commit::Outcome;
 use knarr_model::instance::PURGED;
@@ -15,10 +17,7 @@ fn failure(reaction: OnFailure) -> Failure {
         saga: "scan".into(),
         run: Some(Failing { instance: instance.id, run: 1, version: instance.version }),
         epoch: 1,
-        reaction,
-        block: BlockBy::Fingerprint,
-        contain_on_start: false,
-        restart_after: None,
+        policy: FailurePolicy { on_failure: reaction, ..FailurePolicy::default() },
         start: start(),
         failed_at: FailedAt {
             message_id,
@@ -95,7 +94,7 @@ fn s0_14_a_failing_start_message_is_set_aside_and_blocked_without_a_halt() {
     let row = plan.endpoint.expect("changed");
     assert_eq!((row.state, row.guard_version), (EndpointState::Open, 1));
     assert!(plan.empty.is_none() && plan.instance.is_none() && plan.blocks.len() == 1);
-    failure.contain_on_start = true;
+    failure.policy.contain_on_start = true;
     let plan = contain(&bare(), &Moment::for_test("knarr"), &failure).expect("planned");
     assert_eq!(plan.endpoint.expect("changed").state, EndpointState::Halted);
 }
