@@ -60,6 +60,9 @@ pub struct EndpointRow {
     pub epoch: i64,
     /// Rises with every change of the block set.
     pub guard_version: i64,
+    /// The only node that serves an `ordered` endpoint; none once it has left.
+    #[serde(default)]
+    pub holder: Option<NodeId>,
 }
 
 /// What a batch needs to know.
@@ -113,6 +116,10 @@ pub trait Store: Permits {
     /// Makes the endpoint's row if there is none, and returns it.
     async fn endpoint(&self, name: &Name) -> Result<EndpointRow, StoreError>;
 
+    /// Makes a live `node` the endpoint's holder if it has none or its holder's lease is past, and
+    /// returns the row as it stands then. What the last holder decided does not commit afterwards.
+    async fn hold(&self, endpoint: &Name, node: NodeId) -> Result<EndpointRow, StoreError>;
+
     /// One read: no transaction, no locks.
     async fn load(&self, load: Load) -> Result<Loaded, StoreError>;
 
@@ -136,7 +143,7 @@ pub trait Store: Permits {
     /// Renews the lease if it is still in the future. `false`: it is past, the node is dead.
     async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool, StoreError>;
 
-    /// Gives back every claim of the node and ends its lease. Attempts at calls that were running
+    /// Gives back every claim of the node, the endpoints that it holds, and ends its lease. Attempts at calls that were running
     /// do not count: their rows' `attempt` goes back by one.
     async fn leave(&self, node: NodeId) -> Result<(), StoreError>;
 
