@@ -8,6 +8,7 @@ mod keys;
 mod kit;
 mod lanes;
 mod nodes;
+mod ordered;
 mod outbox;
 mod outgoing;
 mod races;

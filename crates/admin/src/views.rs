@@ -53,6 +53,9 @@ pub(crate) struct EndpointView {
     pub(crate) name: String,
     pub(crate) state: &'static str,
     pub(crate) epoch: i64,
+    /// The only process that serves it, where only one may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) holder: Option<Uuid>,
     pub(crate) depth: Option<u64>,
     pub(crate) consumers: Option<u32>,
     /// Why depth and consumers are not known.

@@ -5,7 +5,8 @@ CREATE TABLE endpoint (
     name          TEXT    PRIMARY KEY,
     state         TEXT    NOT NULL DEFAULT 'open',
     epoch         INTEGER NOT NULL DEFAULT 1,
-    guard_version INTEGER NOT NULL DEFAULT 0
+    guard_version INTEGER NOT NULL DEFAULT 0,
+    holder        BLOB
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE node (

@@ -1,22 +1,29 @@
 //! The endpoint's row: its state and epoch, which every commit is checked against.
 
+use chrono::{DateTime, Utc};
+use knarr_model::NodeId;
 use knarr_model::commit::{Commit, CommitOutcome};
 use knarr_model::ports::store::{EndpointRow, EndpointState};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::Error;
-use crate::rows::{get, name, readable};
+use crate::rows::{get, micros, name, readable, some_id};
 
 const MAKE: &str = "INSERT INTO endpoint (name) VALUES (?1) ON CONFLICT (name) DO NOTHING";
-const FIND: &str = "SELECT name, state, epoch, guard_version FROM endpoint WHERE name = ?1";
-const ALL: &str = "SELECT name, state, epoch, guard_version FROM endpoint ORDER BY name";
+const FIND: &str = "SELECT name, state, epoch, guard_version, holder FROM endpoint WHERE name = ?1";
+const ALL: &str = "SELECT name, state, epoch, guard_version, holder FROM endpoint ORDER BY name";
+/// ?2 is the node, ?3 now. Only a live node takes it, and from no live node.
+const HOLD: &str = "UPDATE endpoint SET holder = ?2 WHERE name = ?1
+    AND EXISTS (SELECT 1 FROM node WHERE node.id = ?2 AND node.lease_until > ?3)
+    AND NOT EXISTS (SELECT 1 FROM node WHERE node.id = holder AND node.lease_until > ?3)";
+const LET_GO: &str = "UPDATE endpoint SET holder = NULL WHERE holder = ?1";
 const HALT: &str = "INSERT INTO endpoint (name, state, epoch) VALUES (?1, 'halted', 2)
     ON CONFLICT (name) DO UPDATE SET state = 'halted', epoch = epoch + 1
-    RETURNING name, state, epoch, guard_version";
+    RETURNING name, state, epoch, guard_version, holder";
 const RESUME: &str = "INSERT INTO endpoint (name) VALUES (?1)
     ON CONFLICT (name) DO UPDATE SET state = 'open'
-    RETURNING name, state, epoch, guard_version";
+    RETURNING name, state, epoch, guard_version, holder";
 
 /// The row, if there is one.
 pub(crate) async fn find(
@@ -34,6 +41,28 @@ pub(crate) async fn make(
 ) -> Result<EndpointRow, Error> {
     sqlx::query(MAKE).bind(endpoint).execute(&mut *connection).await?;
     read(&sqlx::query(FIND).bind(endpoint).fetch_one(connection).await?)
+}
+
+/// Gives the endpoint to a live node if nobody alive holds it.
+pub(crate) async fn hold(
+    connection: &mut SqliteConnection,
+    endpoint: &str,
+    node: NodeId,
+    now: DateTime<Utc>,
+) -> Result<EndpointRow, Error> {
+    let row = make(connection, endpoint).await?;
+    if row.holder == Some(node) {
+        return Ok(row);
+    }
+    let query = sqlx::query(HOLD).bind(endpoint).bind(node.0).bind(micros(now));
+    query.execute(&mut *connection).await?;
+    make(connection, endpoint).await
+}
+
+/// Lets go of whatever the node holds.
+pub(crate) async fn let_go(connection: &mut SqliteConnection, node: NodeId) -> Result<(), Error> {
+    sqlx::query(LET_GO).bind(node.0).execute(connection).await?;
+    Ok(())
 }
 
 /// All rows, by name.
@@ -68,6 +97,9 @@ pub(crate) async fn fence(
         Some(row) if row.state == EndpointState::Halted || row.epoch != commit.epoch => {
             Some(CommitOutcome::Fenced)
         }
+        Some(row) if commit.ordered && row.holder != Some(commit.node) => {
+            Some(CommitOutcome::Fenced)
+        }
         Some(row) if row.guard_version != commit.guard_version => Some(CommitOutcome::GuardChanged),
         Some(_) => None,
         None => Some(CommitOutcome::Fenced),
@@ -82,5 +114,6 @@ fn read(row: &SqliteRow) -> Result<EndpointRow, Error> {
             .ok_or_else(|| Error::Data(format!("`{state}` is no endpoint state")))?,
         epoch: get(row, 2)?,
         guard_version: get(row, 3)?,
+        holder: some_id(row, 4)?,
     })
 }

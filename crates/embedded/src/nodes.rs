@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use knarr_model::NodeId;
 use sqlx::SqliteConnection;
 
+use crate::endpoints;
 use crate::error::Error;
 use crate::rows::micros;
 
@@ -76,6 +77,7 @@ pub(crate) async fn give_back(
 /// Gives everything back and ends the lease; without its row the node's chunks are anybody's.
 pub(crate) async fn leave(connection: &mut SqliteConnection, node: NodeId) -> Result<(), Error> {
     give_back(connection, node, None).await?;
+    endpoints::let_go(connection, node).await?;
     sqlx::query(LEAVE).bind(node.0).execute(connection).await?;
     Ok(())
 }

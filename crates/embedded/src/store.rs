@@ -122,6 +122,12 @@ impl knarr_model::ports::Store for Store {
         self.keep(move |c| async move { endpoints::make(c, &name).await }.boxed()).await
     }
 
+    async fn hold(&self, endpoint: &Name, node: NodeId) -> Result<EndpointRow, StoreError> {
+        let (endpoint, now) = (endpoint.clone(), self.now());
+        self.keep(move |c| async move { endpoints::hold(c, &endpoint, node, now).await }.boxed())
+            .await
+    }
+
     async fn load(&self, load: Load) -> Result<Loaded, StoreError> {
         let read = self.file.read(move |c| async move { load::load(c, &load).await }.boxed());
         Ok(read.await?)

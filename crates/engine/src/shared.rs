@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use knarr_guard::Tokens;
+use knarr_guard::{Admission, Tokens, admit};
 use knarr_model::commit::Key;
 use knarr_model::format::masstransit::Host;
+use knarr_model::ports::store::EndpointRow;
 use knarr_model::ports::{Clock, Spawn, Store, Transport};
 use knarr_model::topology::ReceiveEndpoint;
 use knarr_model::work::Chunk;
@@ -71,13 +72,20 @@ pub(crate) struct Serving {
     pub(crate) saga: Arc<dyn Definition>,
     pub(crate) lanes: Vec<LaneDoor>,
     /// Whether messages may be taken and decided.
-    pub(crate) admission: watch::Sender<knarr_guard::Admission>,
+    pub(crate) admission: watch::Sender<Admission>,
     /// The endpoint's row may have changed: read it now.
     pub(crate) changed: Notify,
     /// Whose keys are whose, as far as this node has seen.
     pub(crate) known_keys: Mutex<BTreeMap<Key, InstanceId>>,
     /// Whether a consumer is really consuming now.
     pub(crate) consuming: AtomicBool,
+}
+
+impl Serving {
+    /// Whether nothing of this endpoint is decided here now.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(*self.admission.borrow(), Admission::Return | Admission::Wait)
+    }
 }
 
 /// The two ways onto a lane.
@@ -192,6 +200,15 @@ impl Shared {
     /// The outbox rows in hand.
     pub(crate) fn chunks_in_hand(&self) -> Vec<RowId> {
         self.in_hand.lock().iter().copied().collect()
+    }
+
+    /// What may be done with an endpoint's messages, by its row.
+    pub(crate) fn admit(&self, serving: &Serving, row: &EndpointRow) -> Admission {
+        match admit(row) {
+            Admission::Return => Admission::Return,
+            _ if serving.endpoint.ordered && row.holder != Some(self.node.id()) => Admission::Wait,
+            admission => admission,
+        }
     }
 
     /// Waits after failure number `failures` of something outside; returns at once at a stop.

@@ -11,6 +11,8 @@ pub enum Admission {
     Internal,
     /// Everything is given back: the broker's messages to their queue, claimed rows to the store.
     Return,
+    /// As [`Admission::Return`], though nothing is wrong: another node serves this endpoint.
+    Wait,
 }
 
 /// Judges by the endpoint's row: the epoch in the store is the truth, a token only a fast signal.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use knarr_model::NodeId;
 use knarr_model::ports::guard::{Plan, Refusal, Scene};
 use knarr_model::ports::store::{EndpointRow, EndpointState, Stop};
 
@@ -107,42 +106,27 @@ pub fn resume(scene: &Scene, at: &Moment, probe: bool) -> Result<Plan, Refusal> 
     said(at, row, "resume", &text, Some(new))
 }
 
-/// One node takes it on itself to try a stopped endpoint whose time has come; so does another when
-/// that node's lease is past (`holder_is_gone`).
-pub fn begin_probe(
-    scene: &Scene,
-    at: &Moment,
-    node: NodeId,
-    holder_is_gone: bool,
-) -> Result<Plan, Refusal> {
+/// The time of a stopped endpoint has come: whichever node holds it tries it with one message at a
+/// time. A holder that dies is followed by another.
+pub fn begin_probe(scene: &Scene, at: &Moment) -> Result<Plan, Refusal> {
     let row = &scene.endpoint;
     let Some(stop) = &row.stop else { return Err(Refusal::Changed) };
     let due = stop.restart_at.is_some_and(|restart| restart <= at.now);
-    let may = match row.state {
-        EndpointState::Halted | EndpointState::Paused => due,
-        EndpointState::Probing => holder_is_gone,
-        EndpointState::Open => false,
-    };
-    if !may {
+    if !due || !matches!(row.state, EndpointState::Halted | EndpointState::Paused) {
         return Err(Refusal::Changed);
     }
-    let stop = Stop { probe: Some((node, PROBES)), internal_too: false, ..stop.clone() };
+    let stop = Stop { probe: Some(PROBES), internal_too: false, ..stop.clone() };
     let new = EndpointRow { state: EndpointState::Probing, stop: Some(stop), ..row.clone() };
-    said(at, row, "probe", &format!("{} is tried by node {node}", row.name), Some(new))
+    said(at, row, "probe", &format!("{} is tried with one message at a time", row.name), Some(new))
 }
 
 /// Some tried messages succeeded: after [`PROBES`] of them the endpoint opens.
-pub fn probe_succeeded(
-    scene: &Scene,
-    at: &Moment,
-    node: NodeId,
-    messages: u32,
-) -> Result<Plan, Refusal> {
+pub fn probe_succeeded(scene: &Scene, at: &Moment, messages: u32) -> Result<Plan, Refusal> {
     let row = &scene.endpoint;
-    let (stop, left) = probing(row, node)?;
+    let (stop, left) = probing(row)?;
     let left = left.saturating_sub(messages);
     if left > 0 {
-        let stop = Stop { probe: Some((node, left)), ..stop.clone() };
+        let stop = Stop { probe: Some(left), ..stop.clone() };
         let new = EndpointRow { stop: Some(stop), ..row.clone() };
         // Progress is no event of its own: the audit hears of the end only.
         return Ok(Plan { endpoint: Some(new), ..Plan::default() });
@@ -158,9 +142,9 @@ pub fn probe_succeeded(
 }
 
 /// A tried message failed: halted again, and the next try comes after twice the time.
-pub fn probe_failed(scene: &Scene, at: &Moment, node: NodeId, why: &str) -> Result<Plan, Refusal> {
+pub fn probe_failed(scene: &Scene, at: &Moment, why: &str) -> Result<Plan, Refusal> {
     let row = &scene.endpoint;
-    let (stop, _) = probing(row, node)?;
+    let (stop, _) = probing(row)?;
     let stop = again_later(stop, at);
     let text = format!("{} is halted again: {why}", row.name);
     said(at, row, "halt", &text, Some(halted(row, stop)))
@@ -177,12 +161,9 @@ pub(crate) fn again_later(stop: &Stop, at: &Moment) -> Stop {
     }
 }
 
-fn probing(row: &EndpointRow, node: NodeId) -> Result<(&Stop, u32), Refusal> {
+fn probing(row: &EndpointRow) -> Result<(&Stop, u32), Refusal> {
     let stop = row.stop.as_ref().filter(|_| row.state == EndpointState::Probing);
-    match stop.and_then(|stop| stop.probe.map(|(by, left)| (stop, by, left))) {
-        Some((stop, by, left)) if by == node => Ok((stop, left)),
-        _ => Err(Refusal::Changed),
-    }
+    stop.and_then(|stop| stop.probe.map(|left| (stop, left))).ok_or(Refusal::Changed)
 }
 
 pub(crate) fn delta(duration: Duration) -> chrono::TimeDelta {
@@ -202,11 +183,9 @@ fn said(
 
 #[cfg(test)]
 mod tests {
-    use knarr_model::ports::guard::Scene;
-    use uuid::Uuid;
-
     use super::*;
     use crate::scenes::{bare, open};
+    use knarr_model::ports::guard::Scene;
 
     fn after(plan: Result<Plan, Refusal>) -> EndpointRow {
         plan.expect("planned").endpoint.expect("changed")
@@ -229,26 +208,23 @@ mod tests {
     }
 
     #[test]
-    fn guard_a_probe_is_one_nodes_and_doubles_its_wait_when_it_fails() {
+    fn guard_a_probe_comes_in_its_time_and_doubles_its_wait_when_it_fails() {
         let at = Moment::for_test("knarr");
         let minute = Duration::from_secs(60);
         let stop = Stop { restart_at: Some(at.now), delay: Some(minute), ..Stop::default() };
         let row = halted(&open(), stop);
-        let (one, other) = (NodeId(Uuid::from_u128(8)), NodeId(Uuid::from_u128(9)));
-        let row = after(begin_probe(&scene(row), &at, one, false));
+        let early =
+            halted(&open(), Stop { restart_at: Some(at.now + delta(minute)), ..Stop::default() });
+        assert_eq!(begin_probe(&scene(early), &at).expect_err("not yet"), Refusal::Changed);
+        let row = after(begin_probe(&scene(row), &at));
         assert_eq!(row.state, EndpointState::Probing);
-        assert_eq!(
-            begin_probe(&scene(row.clone()), &at, other, false).expect_err("taken"),
-            Refusal::Changed
-        );
-        assert!(begin_probe(&scene(row.clone()), &at, other, true).is_ok(), "its node is gone");
-        let failed = after(probe_failed(&scene(row.clone()), &at, one, "again"));
+        let failed = after(probe_failed(&scene(row.clone()), &at, "again"));
         let stop = failed.stop.expect("why");
         assert_eq!((failed.state, stop.delay), (EndpointState::Halted, Some(2 * minute)));
         assert!(stop.restart_at > Some(at.now + delta(minute)));
-        let some = after(probe_succeeded(&scene(row), &at, one, 9));
+        let some = after(probe_succeeded(&scene(row), &at, 9));
         assert_eq!(some.state, EndpointState::Probing);
-        let row = after(probe_succeeded(&scene(some), &at, one, 1));
+        let row = after(probe_succeeded(&scene(some), &at, 1));
         assert_eq!((row.state, row.stop), (EndpointState::Open, None));
     }
 

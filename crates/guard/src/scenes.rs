@@ -19,6 +19,7 @@ pub(crate) fn open() -> EndpointRow {
         epoch: 1,
         guard_version: 0,
         stop: None,
+        holder: None,
     }
 }
 

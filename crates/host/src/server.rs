@@ -344,7 +344,8 @@ fn engine(laid: &Laid, config: &Config, ports: Ports, host: Host) -> Result<Runn
     let token = CancellationToken::new();
     let mut engine = Engine::new(ports, config.engine.clone(), host, token);
     for saga in &laid.sagas {
-        let endpoint = config.endpoint(saga.name(), saga.subscriptions());
+        let mut endpoint = config.endpoint(saga.name(), saga.subscriptions());
+        endpoint.ordered = saga.is_ordered();
         engine = engine.saga(saga.clone(), endpoint);
     }
     for activity in &laid.activities {

@@ -27,6 +27,8 @@ pub struct Commit {
     pub epoch: i64,
     /// The block set that the batch was decided at.
     pub guard_version: i64,
+    /// Whether only the endpoint's holder may commit.
+    pub ordered: bool,
     /// Per instance what its messages write; at most one slice an instance.
     pub slices: Vec<Slice>,
     /// Ids for the outbox rows, one per possible chunk: at least one more than messages / 256.
@@ -226,7 +228,7 @@ pub enum CommitOutcome {
         /// The outbox rows made, to be published at once.
         chunks: Vec<Chunk>,
     },
-    /// The endpoint has another epoch, or is halted: nothing was written.
+    /// The endpoint has another epoch, is halted, or is another node's to serve: nothing was written.
     Fenced,
     /// The block set changed: reload and decide again; nothing was written.
     GuardChanged,

@@ -71,6 +71,9 @@ pub struct ReceiveEndpoint {
     pub max_body: usize,
     /// What to do with messages that carry no id.
     pub without_id: WithoutId,
+    /// Whether one node at a time serves it; the others are ready and wait.
+    #[serde(default)]
+    pub ordered: bool,
 }
 
 /// The broker's delivery limit on our queues: above our own, so that ours decides (engine.md).

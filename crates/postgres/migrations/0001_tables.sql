@@ -12,7 +12,8 @@ CREATE TABLE endpoint (
     state         text   NOT NULL DEFAULT 'open'
                   CHECK (state IN ('open', 'halted', 'probing', 'paused')),
     epoch         bigint NOT NULL DEFAULT 1,
-    guard_version bigint NOT NULL DEFAULT 0
+    guard_version bigint NOT NULL DEFAULT 0,
+    holder        uuid
 );
 
 CREATE TABLE node (

@@ -73,6 +73,9 @@ async fn check_endpoint(connection: &mut PgConnection, commit: &Commit) -> Resul
     else {
         return Err(Stop::Refused(CommitOutcome::Fenced));
     };
+    if commit.ordered && row.holder != Some(commit.node) {
+        return Err(Stop::Refused(CommitOutcome::Fenced));
+    }
     if row.guard_version != commit.guard_version {
         return Err(Stop::Refused(CommitOutcome::GuardChanged));
     }

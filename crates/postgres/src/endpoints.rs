@@ -1,10 +1,11 @@
 //! Endpoints: the truth about halts, and the fence that makes them exact.
 
-use knarr_model::ids::Name;
+use knarr_model::ids::{Name, NodeId};
 use knarr_model::ports::StoreError;
 use knarr_model::ports::store::{EndpointRow, EndpointState};
-use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
 use crate::error::Failed;
 use crate::rows;
@@ -17,20 +18,35 @@ const SHARED_FENCE: &str = "SELECT pg_advisory_xact_lock_shared($1, $2)";
 const EXCLUSIVE_FENCE: &str = "SELECT pg_advisory_xact_lock($1, $2)";
 
 /// Statement (b) of a commit.
-const ONE: &str = "SELECT name, state, epoch, guard_version FROM endpoint WHERE name = $1";
+const ONE: &str = "SELECT name, state, epoch, guard_version, holder FROM endpoint WHERE name = $1";
 
 const MAKE: &str = "INSERT INTO endpoint (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
 
 const HALT: &str = "
 UPDATE endpoint SET state = 'halted', epoch = epoch + 1 WHERE name = $1
-RETURNING name, state, epoch, guard_version";
+RETURNING name, state, epoch, guard_version, holder";
 
 const RESUME: &str = "
 UPDATE endpoint SET state = 'open' WHERE name = $1
-RETURNING name, state, epoch, guard_version";
+RETURNING name, state, epoch, guard_version, holder";
 
 const ALL: &str =
-    "SELECT name, state, epoch, guard_version FROM endpoint ORDER BY name COLLATE \"C\"";
+    "SELECT name, state, epoch, guard_version, holder FROM endpoint ORDER BY name COLLATE \"C\"";
+
+/// Whether node `$2` may take endpoint `$1`: it is alive and no living node has it.
+macro_rules! free {
+    () => {
+        "EXISTS (SELECT FROM node me WHERE me.id = $2 AND me.lease_until > clock_timestamp())
+   AND NOT EXISTS (SELECT FROM node other
+                   WHERE other.id = endpoint.holder AND other.lease_until > clock_timestamp())"
+    };
+}
+
+const IS_FREE: &str = concat!("SELECT ", free!(), " FROM endpoint WHERE name = $1");
+
+const HOLD: &str = concat!("UPDATE endpoint SET holder = $2 WHERE name = $1 AND ", free!());
+
+const LET_GO: &str = "UPDATE endpoint SET holder = NULL WHERE holder = $1";
 
 /// Takes the fence that commits share.
 pub(crate) async fn share_fence(
@@ -69,6 +85,34 @@ pub(crate) async fn find_or_make(
     }
     sqlx::query(MAKE).bind(name).execute(&mut *connection).await?;
     find(connection, name).await?.ok_or(Failed::Sql(sqlx::Error::RowNotFound))
+}
+
+/// Whether the node may become the endpoint's holder. Asked without the fence, since nodes that wait
+/// ask again and again.
+pub(crate) async fn is_free(
+    connection: &mut PgConnection,
+    name: &str,
+    node: Uuid,
+) -> Result<bool, Failed> {
+    let free = sqlx::query(IS_FREE).bind(name).bind(node).fetch_optional(connection).await?;
+    Ok(free.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+}
+
+/// Makes the node the holder unless another one alive is. The fence must be closed: what the last
+/// holder has under way ends first, and what it begins later reads the new one.
+pub(crate) async fn hold(
+    connection: &mut PgConnection,
+    name: &str,
+    node: Uuid,
+) -> Result<EndpointRow, Failed> {
+    sqlx::query(HOLD).bind(name).bind(node).execute(&mut *connection).await?;
+    find_or_make(connection, name).await
+}
+
+/// Lets go of whatever the node holds.
+pub(crate) async fn let_go(connection: &mut PgConnection, node: Uuid) -> Result<(), Failed> {
+    sqlx::query(LET_GO).bind(node).execute(connection).await?;
+    Ok(())
 }
 
 /// Raises the epoch and stops the endpoint. The fence must be closed.
@@ -113,6 +157,7 @@ fn read(row: &PgRow) -> Result<EndpointRow, String> {
         state: EndpointState::parse(state).ok_or_else(|| format!("`{state}` is no state"))?,
         epoch: rows::get(row, "epoch")?,
         guard_version: rows::get(row, "guard_version")?,
+        holder: rows::get::<Option<Uuid>>(row, "holder")?.map(NodeId),
         name,
     })
 }

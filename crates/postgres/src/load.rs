@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use knarr_model::commit::{Key, KeyRow};
-use knarr_model::ids::{InstanceId, MessageId, RowId};
+use knarr_model::ids::{InstanceId, MessageId, NodeId, RowId};
 use knarr_model::ports::StoreError;
 use knarr_model::ports::store::{EndpointRow, EndpointState, Load, Loaded, Waiting};
 use sqlx::PgConnection;
@@ -27,7 +27,7 @@ wanted AS MATERIALIZED (
   SELECT unnest($4::uuid[]) AS id UNION SELECT instance FROM hit)
 SELECT 0 AS kind, NULL::uuid AS id, state, NULL::text AS data, NULL::text AS book,
        epoch AS run, guard_version AS version, NULL::bigint AS definition_version,
-       NULL::uuid AS incident, NULL::bool AS free, NULL::bytea AS digest, NULL::timestamptz AS at
+       holder AS incident, NULL::bool AS free, NULL::bytea AS digest, NULL::timestamptz AS at
 FROM endpoint WHERE name = $2
 UNION ALL
 SELECT 1, id, state, data, book, run, version, definition_version, incident, NULL, NULL, NULL
@@ -138,5 +138,6 @@ fn endpoint(load: &Load, row: &PgRow) -> Result<EndpointRow, String> {
         state: EndpointState::parse(state).ok_or_else(|| format!("`{state}` is no state"))?,
         epoch: rows::get(row, "run")?,
         guard_version: rows::get(row, "version")?,
+        holder: rows::get::<Option<Uuid>>(row, "incident")?.map(NodeId),
     })
 }

@@ -121,6 +121,36 @@ impl knarr_model::ports::Store for Store {
             .await
     }
 
+    async fn hold(&self, endpoint: &Name, node: NodeId) -> Result<EndpointRow, StoreError> {
+        let row = self.endpoint(endpoint).await?;
+        if row.holder == Some(node) {
+            return Ok(row);
+        }
+        let name = endpoint.clone();
+        let free = self
+            .pools()
+            .engine
+            .run(move |connection| {
+                async move { endpoints::is_free(connection, &name, node.0).await }.boxed()
+            })
+            .await?;
+        if !free {
+            return Ok(row);
+        }
+        let (fence, endpoint) = (self.inner.schema.fence(endpoint), endpoint.clone());
+        self.pools()
+            .control
+            .transact(move |connection| {
+                let endpoint = endpoint.clone();
+                async move {
+                    endpoints::close_fence(&mut *connection, fence).await?;
+                    endpoints::hold(connection, &endpoint, node.0).await
+                }
+                .boxed()
+            })
+            .await
+    }
+
     async fn load(&self, load: Load) -> Result<Loaded, StoreError> {
         self.pools()
             .engine

@@ -59,6 +59,7 @@ fn birth(n: u64) -> (Commit, InstanceId, MessageId) {
         node: NodeId(derived_id(&[b"node"])),
         epoch: 1,
         guard_version: 0,
+        ordered: false,
         slices: vec![slice],
         chunk_ids: vec![RowId(derived_id(&[b"chunk", &n.to_be_bytes()]))],
         finished_chunks: Vec::new(),

@@ -63,6 +63,7 @@ fn commit_at_first_epoch() -> Commit {
         node: NodeId(derived_id(&[b"node"])),
         epoch: 1,
         guard_version: 0,
+        ordered: false,
         slices: Vec::new(),
         chunk_ids: Vec::new(),
         finished_chunks: Vec::new(),

@@ -150,6 +150,7 @@ fn commit(node: NodeId, slice: Slice) -> Commit {
         node,
         epoch: 1,
         guard_version: 0,
+        ordered: false,
         slices: vec![slice],
         chunk_ids: Vec::new(),
         finished_chunks: vec![RowId(Uuid::nil())],

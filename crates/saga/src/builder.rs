@@ -24,6 +24,13 @@ impl<M: Machine> Table<M> {
         self.settings.retry = policy;
     }
 
+    /// Lets one process at a time serve this saga, so that the messages of an instance leave in the
+    /// order in which they were asked for, also when something fails; the other processes wait to
+    /// take over. Costs the throughput of one process.
+    pub fn ordered(&mut self) {
+        self.settings.ordered = true;
+    }
+
     /// Sets what becomes of a message that no row takes in the instance's state.
     pub fn unhandled(&mut self, policy: Unhandled) {
         self.settings.unhandled = policy;

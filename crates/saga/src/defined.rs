@@ -87,6 +87,10 @@ impl<M: Machine> Definition for Defined<M> {
         self.0.table.settings.retry.clone()
     }
 
+    fn is_ordered(&self) -> bool {
+        self.0.table.settings.ordered
+    }
+
     fn shape(&self) -> Shape {
         crate::shape::shape(&self.0.name, &self.0.table)
     }

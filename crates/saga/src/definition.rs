@@ -32,6 +32,9 @@ pub trait Definition: Send + Sync {
     /// Budget and backoff of a message whose behaviour fails (attempts in all, default 3).
     fn retry(&self) -> RetryPolicy;
 
+    /// Whether one process at a time serves its endpoint, so that what leaves does so in order.
+    fn is_ordered(&self) -> bool;
+
     /// The table as a value.
     fn shape(&self) -> Shape;
 

@@ -123,6 +123,7 @@ pub(crate) struct Settings {
     pub(crate) retry: RetryPolicy,
     pub(crate) unhandled: Unhandled,
     pub(crate) reusable_keys: Vec<&'static str>,
+    pub(crate) ordered: bool,
 }
 
 /// What becomes of a message that no row takes in the instance's state.
@@ -174,6 +175,7 @@ impl<M> Default for Table<M> {
                 ),
                 unhandled: Unhandled::SetAside,
                 reusable_keys: Vec::new(),
+                ordered: false,
             },
             calls: BTreeMap::new(),
             mistakes: Vec::new(),

@@ -94,6 +94,7 @@ fn endpoint(saga: &dyn Definition) -> ReceiveEndpoint {
         prefetch: 64,
         max_body: 8 << 20,
         without_id: WithoutId::Digest,
+        ordered: saga.is_ordered(),
     }
 }
 

@@ -182,6 +182,10 @@ impl Store for Reach {
         self.through(Op::Endpoint, self.shelf.rows.endpoint(name)).await
     }
 
+    async fn hold(&self, endpoint: &Name, node: NodeId) -> Result<EndpointRow, StoreError> {
+        self.through(Op::Endpoint, self.shelf.rows.hold(endpoint, node)).await
+    }
+
     async fn load(&self, load: Load) -> Result<Loaded, StoreError> {
         self.through(Op::Load, self.shelf.rows.load(load)).await
     }

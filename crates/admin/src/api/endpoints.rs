@@ -32,6 +32,7 @@ async fn view(shown: &Shown, row: EndpointRow) -> EndpointView {
         name: row.name.to_string(),
         state: row.state.as_str(),
         epoch: row.epoch,
+        holder: row.holder.map(|node| node.0),
         depth: known.map(|depth| depth.ready),
         consumers: known.map(|depth| depth.consumers),
         problem,

@@ -57,6 +57,7 @@ pub(crate) fn endpoint(name: &str, exchanges: &[&str]) -> ReceiveEndpoint {
         prefetch: 100,
         max_body: 1 << 20,
         without_id: WithoutId::Digest,
+        ordered: false,
     }
 }
 
@@ -153,6 +154,7 @@ pub(crate) fn births(node: NodeId, ids: &[InstanceId]) -> Commit {
         node,
         epoch: 1,
         guard_version: 0,
+        ordered: false,
         slices: slices.collect(),
         chunk_ids: vec![RowId(id()), RowId(id())],
         finished_chunks: Vec::new(),

@@ -23,9 +23,13 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         match answer {
             Ok(true) => {
                 failures = 0;
-                joined = true;
                 // Counted from before the question, so that it ends before the store's own.
                 shared.node.renewed(asked_at + settings.lease_margin);
+                if !joined {
+                    // What only one node may serve can be asked for now.
+                    shared.endpoints.values().for_each(|serving| serving.changed.notify_one());
+                }
+                joined = true;
                 shared.pause(settings.renew_every).await;
             }
             Ok(false) => {

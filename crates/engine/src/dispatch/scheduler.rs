@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use knarr_guard::Admission;
 use knarr_model::ports::store::StoreError;
 use knarr_model::work::Claim;
 use knarr_model::{Name, NodeId, RowId};
@@ -52,7 +51,7 @@ pub(super) fn open_endpoints(shared: &Shared) -> Vec<Name> {
     shared
         .endpoints
         .values()
-        .filter(|serving| *serving.admission.borrow() != Admission::Return)
+        .filter(|serving| !serving.is_closed())
         .map(|serving| serving.endpoint.name.clone())
         .collect()
 }

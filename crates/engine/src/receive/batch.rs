@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use knarr_guard::{Admission, admit};
+use knarr_guard::Admission;
 use knarr_model::commit::{Key, Origin};
 use knarr_model::ports::spawn::LaneThread;
 use knarr_model::ports::store::{Load, Loaded, StoreError};
@@ -157,14 +157,14 @@ impl Batches {
 
     /// Whether this batch may not be decided now. A pause stops the broker's messages only.
     fn is_fenced(&self, loaded: &Loaded, batch: &[Incoming]) -> bool {
-        match admit(&loaded.endpoint) {
+        match self.shared.admit(&self.serving, &loaded.endpoint) {
             Admission::Go => false,
-            Admission::Return => true,
+            Admission::Return | Admission::Wait => true,
             Admission::Internal => batch.iter().any(|incoming| incoming.row().is_none()),
         }
     }
 
-    /// The endpoint is halted: everything goes back, nothing is held.
+    /// The endpoint is halted, or another node's: everything goes back, nothing is held.
     async fn fenced(&self, batch: Vec<Incoming>) -> Next {
         self.shared.counters.fenced.add(1);
         self.serving.changed.notify_one();
@@ -327,6 +327,7 @@ impl Batches {
             node,
             epoch,
             guard_version,
+            ordered: self.serving.endpoint.ordered,
             slices: decided.slices,
             chunk_ids: chunk_ids.clone(),
             finished_chunks: finished_chunks.clone(),

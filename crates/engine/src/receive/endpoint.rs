@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use knarr_guard::{Admission, admit};
+use knarr_guard::Admission;
+use knarr_model::ports::StoreError;
+use knarr_model::ports::store::EndpointRow;
 use knarr_model::ports::transport::{Consumer, Delivery};
 use tokio::sync::mpsc;
 
@@ -130,21 +132,10 @@ async fn wait_for_change(shared: &Shared, serving: &Serving) {
 pub(crate) async fn watch(shared: Arc<Shared>, serving: Arc<Serving>) {
     let mut failures = 0;
     while !shared.is_stopping() {
-        match shared.ports.store.endpoint(&serving.endpoint.name).await {
+        match read(&shared, &serving).await {
             Ok(row) => {
                 failures = 0;
-                let now = admit(&row);
-                let before = serving.admission.send_replace(now);
-                if now == Admission::Return && before != Admission::Return {
-                    let endpoint = &row.name;
-                    tracing::warn!(%endpoint, epoch = row.epoch, "halted: nothing is decided");
-                    shared.tokens.halt(endpoint);
-                    give_back(&shared, &serving).await;
-                } else if now == Admission::Go && before != Admission::Go {
-                    tracing::info!(endpoint = %row.name, epoch = row.epoch, "open");
-                    shared.due.notify_one();
-                    shared.calls.notify_one();
-                }
+                heed(&shared, &serving, &row).await;
             }
             Err(error) => {
                 failures += 1;
@@ -158,6 +149,38 @@ pub(crate) async fn watch(shared: Arc<Shared>, serving: Arc<Serving>) {
             () = serving.changed.notified() => {}
             () = shared.ports.clock.sleep(shared.settings.endpoint_poll) => {}
         }
+    }
+}
+
+/// The endpoint's row. One that only one node may serve is asked for on the way.
+async fn read(shared: &Shared, serving: &Serving) -> Result<EndpointRow, StoreError> {
+    let (store, name) = (&shared.ports.store, &serving.endpoint.name);
+    if serving.endpoint.ordered && shared.node.is_valid(shared.ports.clock.monotonic()) {
+        store.hold(name, shared.node.id()).await
+    } else {
+        store.endpoint(name).await
+    }
+}
+
+/// Does what the endpoint's row says.
+async fn heed(shared: &Shared, serving: &Serving, row: &EndpointRow) {
+    let endpoint = &row.name;
+    let now = shared.admit(serving, row);
+    let closed = serving.is_closed();
+    let before = serving.admission.send_replace(now);
+    if serving.is_closed() && !closed {
+        match now {
+            Admission::Wait => {
+                tracing::warn!(%endpoint, holder = ?row.holder, "another process serves it now");
+            }
+            _ => tracing::warn!(%endpoint, epoch = row.epoch, "halted: nothing is decided"),
+        }
+        shared.tokens.halt(endpoint);
+        give_back(shared, serving).await;
+    } else if now == Admission::Go && before != Admission::Go {
+        tracing::info!(%endpoint, epoch = row.epoch, "open");
+        shared.due.notify_one();
+        shared.calls.notify_one();
     }
 }
 

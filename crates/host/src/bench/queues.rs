@@ -33,6 +33,7 @@ pub(super) fn endpoint(
         prefetch,
         max_body: 8 << 20,
         without_id: WithoutId::Digest,
+        ordered: false,
     }
 }
 

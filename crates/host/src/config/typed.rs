@@ -199,6 +199,7 @@ fn endpoint(
         max_body: noted(wrongs, values.number("KNARR_MAX_BODY", 1024..=(512 << 20)))
             .unwrap_or(8 << 20),
         without_id: noted(wrongs, word(values, "KNARR_WITHOUT_ID", &without)).unwrap_or_default(),
+        ordered: false,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::commit::{Commit, CommitOutcome, Key, KeyRow, Origin, Outcome};
 use crate::digest::Digest;
 use crate::ids::{InstanceId, MessageId, Name, NodeId, RowId};
 use crate::instance::Instance;
+use crate::ports::guard::Guarded;
 use crate::ports::permit::Permits;
 pub use crate::ports::trouble::StoreError;
 use crate::quarantine::Quarantined;
@@ -61,6 +62,9 @@ pub struct EndpointRow {
     pub epoch: i64,
     /// Rises with every change of the block set.
     pub guard_version: i64,
+    /// The only node that serves an `ordered` endpoint; none once it has left.
+    #[serde(default)]
+    pub holder: Option<NodeId>,
     /// Why it does not flow, and by itself again when.
     #[serde(default)]
     pub stop: Option<Stop>,
@@ -83,8 +87,8 @@ pub struct Stop {
     pub restart_at: Option<DateTime<Utc>>,
     /// How long it waited before that; doubled when the try fails.
     pub delay: Option<Duration>,
-    /// The node that tries, and how many messages are still to succeed.
-    pub probe: Option<(NodeId, u32)>,
+    /// While the endpoint's holder tries it: how many messages are still to succeed.
+    pub probe: Option<u32>,
 }
 
 /// What a batch needs to know.
@@ -134,9 +138,13 @@ pub struct Waiting {
 
 /// A store. Everything it answered `Ok` to is durable, whatever dies next.
 #[async_trait]
-pub trait Store: Permits {
+pub trait Store: Permits + Guarded {
     /// Makes the endpoint's row if there is none, and returns it.
     async fn endpoint(&self, name: &Name) -> Result<EndpointRow, StoreError>;
+
+    /// Makes a live `node` the endpoint's holder if it has none or its holder's lease is past, and
+    /// returns the row as it stands then. What the last holder decided does not commit afterwards.
+    async fn hold(&self, endpoint: &Name, node: NodeId) -> Result<EndpointRow, StoreError>;
 
     /// One read: no transaction, no locks.
     async fn load(&self, load: Load) -> Result<Loaded, StoreError>;
@@ -161,7 +169,7 @@ pub trait Store: Permits {
     /// Renews the lease if it is still in the future. `false`: it is past, the node is dead.
     async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool, StoreError>;
 
-    /// Gives back every claim of the node and ends its lease. Attempts at calls that were running
+    /// Gives back every claim of the node, the endpoints that it holds, and ends its lease. Attempts at calls that were running
     /// do not count: their rows' `attempt` goes back by one.
     async fn leave(&self, node: NodeId) -> Result<(), StoreError>;
 

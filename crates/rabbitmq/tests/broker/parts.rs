@@ -36,6 +36,7 @@ pub(crate) fn endpoint(name: &str, queue: QueueKind) -> ReceiveEndpoint {
         prefetch: 50,
         max_body: 8 << 20,
         without_id: WithoutId::Digest,
+        ordered: false,
     }
 }
 

@@ -97,6 +97,13 @@ macro_rules! for_each_store_case {
                 halts_and_resumes_at_once_end_in_one_history
                 a_late_commit_after_a_purge_is_lost
             }
+            holders {
+                pe_259_an_endpoint_is_held_by_one_live_node
+                pe_259_of_two_that_ask_at_once_one_gets_it
+                pe_259_a_survivor_takes_an_endpoint_over
+                pe_265_only_the_holder_commits_to_an_ordered_endpoint
+                pe_265_nothing_of_the_last_holder_commits_after_a_take_over
+            }
             keys {
                 a_key_is_taken_freed_and_taken_at_the_next_generation
                 a_taken_key_names_the_message_and_whether_it_starts_a_run

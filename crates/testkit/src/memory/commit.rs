@@ -69,7 +69,8 @@ fn fence(rows: &Rows, mutations: Mutations, commit: &Commit) -> Option<CommitOut
     let row = rows.endpoint.get(&commit.endpoint);
     let open =
         row.is_some_and(|row| row.epoch == commit.epoch && row.state != EndpointState::Halted);
-    if !open && !mutations.skip_fence {
+    let held = !commit.ordered || row.is_some_and(|row| row.holder == Some(commit.node));
+    if (!open || !held) && !mutations.skip_fence {
         return Some(CommitOutcome::Fenced);
     }
     let same = row.is_none_or(|row| row.guard_version == commit.guard_version);

@@ -22,6 +22,9 @@ pub(super) fn renew(rows: &mut Rows, now: DateTime<Utc>, node: NodeId, lease: Du
 /// Without the node's row its chunks are anybody's.
 pub(super) fn leave(rows: &mut Rows, node: NodeId) {
     give_back(rows, node, None);
+    for row in rows.endpoint.values_mut().filter(|row| row.holder == Some(node)) {
+        row.holder = None;
+    }
     rows.node.remove(&node);
 }
 

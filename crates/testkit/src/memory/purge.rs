@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use knarr_model::ids::{InstanceId, Name};
+use knarr_model::ids::{InstanceId, Name, NodeId};
 use knarr_model::instance::{Book, PURGED};
 use knarr_model::ports::store::{EndpointRow, EndpointState};
 use serde_json::value::RawValue;
@@ -17,7 +17,20 @@ pub(super) fn endpoint<'a>(rows: &'a mut Rows, name: &Name) -> &'a mut EndpointR
         state: EndpointState::Open,
         epoch: 1,
         guard_version: 0,
+        holder: None,
     })
+}
+
+/// Gives the endpoint to a live node if nobody alive holds it.
+pub(super) fn hold(rows: &mut Rows, now: DateTime<Utc>, name: &Name, node: NodeId) -> EndpointRow {
+    let holder = endpoint(rows, name).holder;
+    let free = holder.is_none_or(|holder| !rows.is_alive(holder, now));
+    let takes = free && rows.is_alive(node, now);
+    let row = endpoint(rows, name);
+    if takes {
+        row.holder = Some(node);
+    }
+    row.clone()
 }
 
 pub(super) fn halt(rows: &mut Rows, name: &Name) -> EndpointRow {

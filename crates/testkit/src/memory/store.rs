@@ -80,6 +80,10 @@ impl Store for MemoryStore {
         Ok(self.at_now(|rows, _| purge::endpoint(rows, name).clone()))
     }
 
+    async fn hold(&self, endpoint: &Name, node: NodeId) -> Result<EndpointRow, StoreError> {
+        Ok(self.at_now(|rows, now| purge::hold(rows, now, endpoint, node)))
+    }
+
     async fn load(&self, load: Load) -> Result<Loaded, StoreError> {
         self.at_now(|rows, _| load::load(rows, &load))
     }

@@ -54,6 +54,7 @@ impl SimNode {
             prefetch: 64,
             max_body: 1 << 20,
             without_id: WithoutId::Digest,
+            ordered: saga.is_ordered(),
         };
         let running = Engine::new(ports, settings, Host::default(), CancellationToken::new())
             .saga(saga.clone(), endpoint)

@@ -165,6 +165,11 @@ impl Store for SimStore {
         through!(self, "endpoint", |s| s.inner.endpoint(&name))
     }
 
+    async fn hold(&self, endpoint: &Name, node: NodeId) -> Result<EndpointRow, StoreError> {
+        let endpoint = endpoint.clone();
+        through!(self, "hold", |s| s.inner.hold(&endpoint, node))
+    }
+
     async fn load(&self, load: Load) -> Result<Loaded, StoreError> {
         through!(self, "load", |s| s.inner.load(load))
     }

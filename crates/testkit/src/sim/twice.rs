@@ -37,6 +37,10 @@ impl Definition for Twice {
         self.inner.retry()
     }
 
+    fn is_ordered(&self) -> bool {
+        self.inner.is_ordered()
+    }
+
     fn shape(&self) -> Shape {
         self.inner.shape()
     }

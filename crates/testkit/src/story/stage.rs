@@ -63,6 +63,7 @@ impl Stage {
             prefetch: 16,
             max_body: 8 << 20,
             without_id: WithoutId::Digest,
+            ordered: definition.is_ordered(),
         };
         let settings = Settings { lanes: 1, ..Settings::default() };
         let mut engine = Engine::new(ports, settings, Host::default(), CancellationToken::new())

@@ -56,6 +56,10 @@ impl Definition for Watched {
         self.inner.retry()
     }
 
+    fn is_ordered(&self) -> bool {
+        self.inner.is_ordered()
+    }
+
     fn shape(&self) -> Shape {
         self.inner.shape()
     }

@@ -8,6 +8,7 @@ pub mod calls;
 pub mod commits;
 pub mod exact;
 pub mod fences;
+pub mod holders;
 pub mod keys;
 pub mod nodes;
 pub mod outbox;

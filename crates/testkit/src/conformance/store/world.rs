@@ -104,6 +104,7 @@ impl World {
             node: self.node,
             epoch: row.epoch,
             guard_version: row.guard_version,
+            ordered: false,
             slices,
             chunk_ids: (0..=messages).map(|_| RowId(self.id())).collect(),
             finished_chunks: Vec::new(),

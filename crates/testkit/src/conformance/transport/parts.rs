@@ -30,6 +30,7 @@ pub(super) fn endpoint(broker: &Broker, name: &str, types: &[&str]) -> ReceiveEn
         prefetch: 200,
         max_body: 8 << 20,
         without_id: WithoutId::Digest,
+        ordered: false,
     }
 }
 
