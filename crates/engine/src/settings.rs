@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use knarr_guard::BreakerSettings;
+
 /// How the engine works. Every channel, batch, retry and wait has its bound here.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -47,6 +49,8 @@ pub struct Settings {
     /// Bytes of JSON that the data of one instance may have; a message after which they would have
     /// more is set aside, class `constraint`.
     pub max_data: usize,
+    /// When so many messages fail that the endpoint is paused instead.
+    pub breaker: BreakerSettings,
     /// Rules switched off, in test builds only.
     #[cfg(feature = "mutations")]
     pub mutations: Mutations,
@@ -74,6 +78,7 @@ impl Default for Settings {
             journal_retention: Duration::from_secs(30 * 24 * 3600),
             outbox_cap: 100_000,
             max_data: 4 << 20,
+            breaker: BreakerSettings::default(),
             #[cfg(feature = "mutations")]
             mutations: Mutations::default(),
         }
@@ -92,6 +97,8 @@ pub struct Mutations {
     pub ignore_parked: bool,
     /// Outbox rows are deleted before their messages are confirmed.
     pub finish_before_confirm: bool,
+    /// Messages of purged runs are sent all the same.
+    pub ignore_withdrawn: bool,
 }
 
 #[cfg(feature = "mutations")]
@@ -109,6 +116,7 @@ pub(crate) struct Mutations {
     pub(crate) ignore_timer_token: bool,
     pub(crate) ignore_parked: bool,
     pub(crate) finish_before_confirm: bool,
+    pub(crate) ignore_withdrawn: bool,
 }
 
 #[cfg(not(feature = "mutations"))]
@@ -119,6 +127,7 @@ impl Settings {
             ignore_timer_token: false,
             ignore_parked: false,
             finish_before_confirm: false,
+            ignore_withdrawn: false,
         }
     }
 }

@@ -110,17 +110,17 @@ pub fn contain(scene: &Scene, at: &Moment, failure: &Failure) -> Result<Plan, Re
     Ok(plan)
 }
 
-/// A message from the broker that failed on a live run is part of what `retry` brings back: it
-/// waits in the snapshot, in front of the others, under a new id.
+/// A message that failed on a live run is part of what `retry` brings back: it waits in the
+/// snapshot, in front of the others, under a new id, since the journal has its old one.
 fn with_the_failed_delivery(
     mut whole: knarr_model::incident::Whole,
     failure: &Failure,
     at: &Moment,
 ) -> knarr_model::incident::Whole {
-    let from_broker = failure.taken.is_none();
-    let Some(envelope) = failure.failed_at.envelope.as_ref().filter(|_| from_broker) else {
-        return whole;
-    };
+    let Some(envelope) = &failure.failed_at.envelope else { return whole };
+    if let Some((RowKind::Parked, row)) = failure.taken {
+        whole.parked.retain(|parked| parked.id != row);
+    }
     let new = ids::derived_id(&[b"retry", at.incident.as_bytes(), envelope.message_id.as_bytes()]);
     let mut copy = (**envelope).clone();
     copy.headers.set(ORIGINAL, envelope.message_id.to_string());

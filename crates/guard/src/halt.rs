@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use knarr_model::incident::Scope;
 use knarr_model::ports::guard::{Plan, Refusal, Scene};
 use knarr_model::ports::store::{EndpointRow, EndpointState, Stop};
+use knarr_model::{Class, Name};
 
 use crate::order::Moment;
+use crate::purge::opened;
 
 /// Messages that must succeed in a row before a probed endpoint opens.
 pub const PROBES: u32 = 10;
@@ -62,6 +65,7 @@ pub fn pause(scene: &Scene, at: &Moment) -> Result<Plan, Refusal> {
 pub fn trip(
     scene: &Scene,
     at: &Moment,
+    saga: &Name,
     reason: &str,
     restart: Option<Duration>,
 ) -> Result<Plan, Refusal> {
@@ -85,7 +89,11 @@ pub fn trip(
         stop: Some(stop),
         ..row.clone()
     };
-    said(at, row, "pause", reason, Some(new))
+    let mut incident = opened(scene, at, saga, Class::Breaker, reason.to_owned());
+    incident.scope = Scope::Endpoint;
+    let mut plan = said(at, row, "pause", reason, Some(new))?;
+    plan.incidents.push(incident);
+    Ok(plan)
 }
 
 /// Opens the endpoint at its epoch, at once or (`probe`) after a careful try by one node.

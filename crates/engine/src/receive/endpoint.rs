@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use knarr_guard::Admission;
-use knarr_model::ports::StoreError;
-use knarr_model::ports::store::EndpointRow;
 use knarr_model::ports::transport::{Consumer, Delivery};
 use tokio::sync::mpsc;
 
@@ -125,68 +123,5 @@ async fn wait_for_change(shared: &Shared, serving: &Serving) {
         biased;
         () = shared.tokens.process().cancelled() => {}
         _ = admission.changed() => {}
-    }
-}
-
-/// Reads the endpoint's row now and then, and whenever a fence was met: the row is the truth.
-pub(crate) async fn watch(shared: Arc<Shared>, serving: Arc<Serving>) {
-    let mut failures = 0;
-    while !shared.is_stopping() {
-        match read(&shared, &serving).await {
-            Ok(row) => {
-                failures = 0;
-                heed(&shared, &serving, &row).await;
-            }
-            Err(error) => {
-                failures += 1;
-                tracing::warn!("cannot read endpoint {}: {error}", serving.endpoint.name);
-                shared.back_off(failures).await;
-            }
-        }
-        tokio::select! {
-            biased;
-            () = shared.tokens.process().cancelled() => {}
-            () = serving.changed.notified() => {}
-            () = shared.ports.clock.sleep(shared.settings.endpoint_poll) => {}
-        }
-    }
-}
-
-/// The endpoint's row. One that only one node may serve is asked for on the way.
-async fn read(shared: &Shared, serving: &Serving) -> Result<EndpointRow, StoreError> {
-    let (store, name) = (&shared.ports.store, &serving.endpoint.name);
-    if serving.endpoint.ordered && shared.node.is_valid(shared.ports.clock.monotonic()) {
-        store.hold(name, shared.node.id()).await
-    } else {
-        store.endpoint(name).await
-    }
-}
-
-/// Does what the endpoint's row says.
-async fn heed(shared: &Shared, serving: &Serving, row: &EndpointRow) {
-    let endpoint = &row.name;
-    let now = shared.admit(serving, row);
-    let closed = serving.is_closed();
-    let before = serving.admission.send_replace(now);
-    if serving.is_closed() && !closed {
-        match now {
-            Admission::Wait => {
-                tracing::warn!(%endpoint, holder = ?row.holder, "another process serves it now");
-            }
-            _ => tracing::warn!(%endpoint, epoch = row.epoch, "halted: nothing is decided"),
-        }
-        shared.tokens.halt(endpoint);
-        give_back(shared, serving).await;
-    } else if now == Admission::Go && before != Admission::Go {
-        tracing::info!(%endpoint, epoch = row.epoch, "open");
-        shared.due.notify_one();
-        shared.calls.notify_one();
-    }
-}
-
-async fn give_back(shared: &Shared, serving: &Serving) {
-    let node = shared.node.id();
-    if let Err(error) = shared.ports.store.give_back(node, &serving.endpoint.name).await {
-        tracing::warn!("claims of {} stay until the lease ends: {error}", serving.endpoint.name);
     }
 }
