@@ -138,5 +138,6 @@ fn endpoint(load: &Load, row: &PgRow) -> Result<EndpointRow, String> {
         state: EndpointState::parse(state).ok_or_else(|| format!("`{state}` is no state"))?,
         epoch: rows::get(row, "run")?,
         guard_version: rows::get(row, "version")?,
+        stop: None,
     })
 }
