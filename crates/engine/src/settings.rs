@@ -49,6 +49,12 @@ pub struct Settings {
     /// Bytes of JSON that the data of one instance may have; a message after which they would have
     /// more is set aside, class `constraint`.
     pub max_data: usize,
+    /// Whether a `Fault` of a set-aside message is published when the message names no address for
+    /// it; faults to an address are always sent.
+    pub publish_faults: bool,
+    /// Whether a copy of each set-aside message goes to `<endpoint>_error`, for tools that look
+    /// there.
+    pub mirror_errors: bool,
     /// When so many messages fail that the endpoint is paused instead.
     pub breaker: BreakerSettings,
     /// Rules switched off, in test builds only.
@@ -78,6 +84,8 @@ impl Default for Settings {
             journal_retention: Duration::from_secs(30 * 24 * 3600),
             outbox_cap: 100_000,
             max_data: 4 << 20,
+            publish_faults: true,
+            mirror_errors: false,
             breaker: BreakerSettings::default(),
             #[cfg(feature = "mutations")]
             mutations: Mutations::default(),

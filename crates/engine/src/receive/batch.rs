@@ -230,6 +230,8 @@ impl Batches {
             },
             max_data: self.shared.settings.max_data,
             mutations: self.shared.settings.mutations(),
+            publish_faults: self.shared.settings.publish_faults,
+            mirror_errors: self.shared.settings.mirror_errors,
             blocks,
         };
         let batch = Arc::new(batch);

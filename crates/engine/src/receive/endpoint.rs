@@ -7,6 +7,7 @@ use knarr_guard::Admission;
 use knarr_model::ports::transport::{Consumer, Delivery};
 use tokio::sync::mpsc;
 
+use super::effects::QUARANTINE_ID;
 use super::router;
 use crate::delivery::lane_of;
 use crate::shared::{Serving, Shared};
@@ -103,6 +104,11 @@ async fn route(
 ) -> bool {
     shared.counters.received.add(1);
     shared.counters.without_id.add(usize::from(delivery.without_id));
+    if let Some(id) = delivery.headers.text(QUARANTINE_ID).and_then(|id| id.parse().ok()) {
+        // Somebody moved it back: it is known, starts nothing, and its row counts it.
+        shared.counters.returned_mirrors.add(1);
+        *serving.counts.lock().copies.entry(id).or_default() += 1;
+    }
     let incoming = router::of_delivery(&*serving.saga, delivery, settler);
     let instance = router::lane(serving, &incoming);
     let door = &serving.lanes[lane_of(instance, serving.lanes.len())];

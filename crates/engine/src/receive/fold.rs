@@ -27,6 +27,10 @@ pub(crate) struct Situation {
     /// Bytes that the data of one instance may have.
     pub(crate) max_data: usize,
     pub(crate) mutations: crate::settings::Mutations,
+    /// Whether faults that nobody in particular waits for are published.
+    pub(crate) publish_faults: bool,
+    /// Whether copies of set-aside messages go to `<endpoint>_error`.
+    pub(crate) mirror_errors: bool,
     /// What may not start.
     pub(crate) blocks: std::sync::Arc<Blocks>,
 }

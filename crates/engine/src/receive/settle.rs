@@ -8,10 +8,11 @@ use knarr_model::format::{MASS_TRANSIT, masstransit};
 use knarr_model::incident::FailedAt;
 use knarr_model::instance::PURGED;
 use knarr_model::quarantine::{Quarantined, Status};
-use knarr_model::work::ParkedReason;
+use knarr_model::work::{Outgoing, ParkedReason};
 use knarr_model::{Class, Envelope, Headers, Instance, InstanceId, MessageId, digest, ids};
 use serde_json::json;
 
+use super::effects::{fault, mirror, receive_fault};
 use super::fate::{Fate, FateKind, event_name};
 use super::fold::Fold;
 use crate::delivery::{Body, Incoming, Source};
@@ -92,6 +93,7 @@ pub(crate) fn fail_run(
         run: run.map(|run| run.run),
         ..fold.journal(incoming, event, key, state.as_deref(), Outcome::Quarantined)
     };
+    let faults = failed_told(fold, incoming, &start, run);
     let saga = &fold.at.saga;
     let steps = run.map(|run| saga.purge_steps(instance, run.run)).unwrap_or_default();
     fold.failure = Some(Box::new(Failure {
@@ -109,10 +111,29 @@ pub(crate) fn fail_run(
         },
         journal,
         taken: incoming.row(),
-        faults: Vec::new(),
+        faults,
         steps,
     }));
     condemned
+}
+
+/// When a run has failed, whoever sent its start message is told, and whoever sent the message at
+/// which it failed.
+fn failed_told(
+    fold: &Fold<'_>,
+    incoming: &Incoming,
+    start: &Quarantined,
+    run: Option<Failing>,
+) -> Vec<Outgoing> {
+    let at = fold.at;
+    let origin = run.and_then(|run| at.origins.get(&(run.instance, run.run)).cloned().flatten());
+    let first = origin.map(|origin| origin.envelope);
+    let other = incoming
+        .envelope()
+        .filter(|last| first.as_ref().is_none_or(|first| first.message_id != last.message_id));
+    let envelopes = first.iter().chain(other);
+    let faults = envelopes.filter_map(|of| fault(at, of, start.class, &start.errors));
+    faults.chain(mirror(at, start)).collect()
 }
 
 /// A timer or call that comes back by `retry` is journaled anew, so its failure has a line of its own.
@@ -137,6 +158,11 @@ pub(crate) fn blocked(
     let event = event_name(incoming);
     let journal = fold.journal(incoming, &event, key, None, Outcome::Quarantined);
     fold.finish(incoming, key, Some(journal));
+    if let Some(asked) = incoming.envelope().filter(|asked| asked.request_id.is_some()) {
+        let reason = format!("a copy of it is set aside as {by}: it starts nothing");
+        let told = fault(fold.at, asked, Class::Failed, &[reason]);
+        fold.draft(key).slice.outgoing.extend(told);
+    }
     Fate { key, kind: FateKind::Blocked(by) }
 }
 
@@ -150,10 +176,13 @@ pub(crate) fn set_aside(
     state: Option<&str>,
 ) -> Fate {
     let row = of_incoming(fold, incoming, instance, class, &errors, state);
+    let told = told(fold, incoming, &row);
     let event = event_name(incoming);
     let journal = fold.journal(incoming, &event, instance, state, Outcome::Quarantined);
     fold.finish(incoming, instance, Some(journal));
-    fold.draft(instance).slice.quarantine.push(row);
+    let slice = &mut fold.draft(instance).slice;
+    slice.quarantine.push(row);
+    slice.outgoing.extend(told);
     Fate { key: instance, kind: FateKind::Quarantined(class) }
 }
 
@@ -165,9 +194,27 @@ pub(crate) fn conflict(
     reason: String,
 ) -> Fate {
     let row = of_incoming(fold, incoming, None, Class::IdConflict, &[reason], None);
+    let told = told(fold, incoming, &row);
     fold.finish(incoming, key, None);
-    fold.draft(key).slice.quarantine.push(row);
+    let slice = &mut fold.draft(key).slice;
+    slice.quarantine.push(row);
+    slice.outgoing.extend(told);
     Fate { key, kind: FateKind::Quarantined(Class::IdConflict) }
+}
+
+/// Who waits for a set-aside message is told, once; teams with tools on `_error` get their copy.
+fn told(fold: &Fold<'_>, incoming: &Incoming, row: &Quarantined) -> Vec<Outgoing> {
+    let at = fold.at;
+    let fault = match (&incoming.body, incoming.envelope()) {
+        // What is asked for inside is nobody's message.
+        (Body::Timer(_) | Body::Ended(_), _) => None,
+        (_, Some(envelope)) => fault(at, envelope, row.class, &row.errors),
+        (_, None) => {
+            let media = row.content_type.as_deref();
+            receive_fault(at, incoming.id, media, row.class, &row.errors)
+        }
+    };
+    fault.into_iter().chain(mirror(at, row)).collect()
 }
 
 fn of_incoming(
