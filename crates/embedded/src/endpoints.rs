@@ -115,5 +115,6 @@ fn read(row: &SqliteRow) -> Result<EndpointRow, Error> {
         epoch: get(row, 2)?,
         guard_version: get(row, 3)?,
         holder: some_id(row, 4)?,
+        stop: None,
     })
 }

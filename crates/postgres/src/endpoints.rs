@@ -158,6 +158,7 @@ fn read(row: &PgRow) -> Result<EndpointRow, String> {
         epoch: rows::get(row, "epoch")?,
         guard_version: rows::get(row, "guard_version")?,
         holder: rows::get::<Option<Uuid>>(row, "holder")?.map(NodeId),
+        stop: None,
         name,
     })
 }

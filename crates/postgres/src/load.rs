@@ -139,5 +139,6 @@ fn endpoint(load: &Load, row: &PgRow) -> Result<EndpointRow, String> {
         epoch: rows::get(row, "run")?,
         guard_version: rows::get(row, "version")?,
         holder: rows::get::<Option<Uuid>>(row, "incident")?.map(NodeId),
+        stop: None,
     })
 }

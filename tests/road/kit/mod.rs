@@ -3,6 +3,7 @@
 mod acts;
 mod due;
 mod errand;
+mod guarded;
 mod harness;
 mod letters;
 mod node;

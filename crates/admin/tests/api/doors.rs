@@ -128,6 +128,10 @@ fn quarantined(n: u128) -> Quarantined {
         definition_version: 1,
         at: beginning(),
         status: Status::Held,
+        incident: None,
+        copies: 0,
+        released_as: None,
+        edits: Vec::new(),
     }
 }
 
@@ -186,7 +190,7 @@ impl Records for Doors {
         let state = EndpointState::Halted;
         let holder = Some(knarr_model::NodeId(id(9)));
         let name = "url-scan".into();
-        Ok(vec![EndpointRow { name, state, epoch: 4, guard_version: 0, holder }])
+        Ok(vec![EndpointRow { name, state, epoch: 4, guard_version: 0, holder, stop: None }])
     }
 
     async fn quarantine(

@@ -9,6 +9,7 @@
 mod activities;
 mod broker;
 mod dice;
+mod guard;
 mod node;
 mod oracle;
 mod run;

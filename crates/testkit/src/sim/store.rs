@@ -34,7 +34,7 @@ impl SimStore {
     }
 
     /// One call with everything that can happen to it. `act` runs at one instant.
-    async fn around<T: Send + 'static>(
+    pub(super) async fn around<T: Send + 'static>(
         &self,
         name: &'static str,
         act: impl FnOnce(SimStore) -> futures_util::future::BoxFuture<'static, Result<T, StoreError>>
@@ -144,11 +144,13 @@ fn told(outcome: &CommitOutcome) -> String {
     }
 }
 
+/// Sends one call through everything that can happen to it.
 macro_rules! through {
     ($self:ident, $name:literal, |$store:ident| $call:expr) => {
         $self.around($name, move |$store| Box::pin(async move { $call.await })).await
     };
 }
+pub(super) use through;
 
 #[async_trait]
 impl Permits for SimStore {
