@@ -9,7 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::commit::{JournalRow, Key};
-use crate::ids::{InstanceId, Name, NodeId, RowId};
+use crate::ids::{InstanceId, Name, NodeId, RowId, derived_id};
 use crate::incident::{Audit, Block, Incident, StepDone, Whole};
 use crate::instance::Instance;
 use crate::ports::store::{EndpointRow, StoreError};
@@ -135,6 +135,27 @@ impl Plan {
             .or(self.set_aside.iter().chain(&self.changed).next().map(|row| &row.saga))
             .or(self.deliveries.first().map(|row| &row.saga))
             .unwrap_or(&ask.endpoint)
+    }
+
+    /// The outbox rows that it makes: what a restored run had not sent, then what leaves anew. The
+    /// former's ids follow from the run and the version at which it is back.
+    pub fn chunks(&self, endpoint: &Name) -> Vec<Chunk> {
+        let mut chunks = Vec::new();
+        if let Some(whole) = &self.restore {
+            let run = &whole.instance;
+            let version = self.instance.as_ref().map_or(run.version, |back| back.version);
+            let mut number = 0_u64;
+            chunks = Chunk::split(endpoint, whole.unsent.clone(), || {
+                number += 1;
+                let back = format!("{} {version} {number}", run.run);
+                RowId(derived_id(&[b"restored", run.id.as_bytes(), back.as_bytes()]))
+            });
+        }
+        if let Some((id, messages)) = self.outgoing.as_ref().filter(|(_, list)| !list.is_empty()) {
+            let endpoint = endpoint.clone();
+            chunks.push(Chunk { id: *id, endpoint, messages: messages.clone() });
+        }
+        chunks
     }
 
     /// A message that is set aside already keeps its id: whatever names the drafted one follows.

@@ -43,10 +43,20 @@ impl Incidents for MemoryStore {
         endpoint: Option<&Name>,
         request: &PageRequest,
     ) -> Result<Page<Audit>, StoreError> {
-        let items = self.with_rows(|rows| {
-            let lines = rows.audit.values();
-            lines.filter(|line| endpoint.is_none_or(|of| *of == line.endpoint)).cloned().collect()
-        });
-        page(items, |item: &Audit| (item.at, item.id), request)
+        let before = request.cursor.as_deref().map_or(Ok(u64::MAX), number)?;
+        Ok(self.with_rows(|rows| {
+            let lines = rows.audit.range(..before).rev();
+            let mut lines =
+                lines.filter(|(_, line)| endpoint.is_none_or(|of| *of == line.endpoint));
+            let found: Vec<_> = lines.by_ref().take(request.limit).collect();
+            let next = found.last().filter(|_| lines.next().is_some()).map(|(n, _)| n.to_string());
+            Page { items: found.into_iter().map(|(_, line)| line.clone()).collect(), next }
+        }))
     }
+}
+
+/// The audit is read in the order in which it was written, not by its times.
+fn number(cursor: &str) -> Result<u64, StoreError> {
+    let wrong = |_| StoreError::Data(format!("`{cursor}` is no cursor of this list"));
+    cursor.parse().map_err(wrong)
 }

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use knarr_model::commit::KeyRow;
-use knarr_model::ids::{InstanceId, Name, NodeId};
+use knarr_model::ids::{InstanceId, Name};
 use knarr_model::incident::{StepDone, Whole};
 use knarr_model::ports::guard::{Ask, CarriedOut, Plan, Refusal};
-use knarr_model::work::{Chunk, RowKind};
+use knarr_model::work::{ParkedReason, RowKind};
 
 use super::rows::{CallRow, Claimed, InstanceRow, JournalEntry, OutboxRow, Rows};
 use super::scene::is_of_run;
@@ -57,14 +57,23 @@ pub(super) fn carry_out(
         let Whole { instance, .. } = whole;
         rows.withdrawn.remove(&(ask.endpoint.clone(), instance.id, instance.run));
     }
+    if let Some((saga, id)) = &plan.wake {
+        wake(rows, now, saga, *id);
+    }
     write_incidents(rows, &plan);
     write_deliveries(rows, ask, &plan);
-    let chunks = write_outgoing(rows, &ask.endpoint, ask.node, &plan);
+    let chunks = plan.chunks(&ask.endpoint);
+    for chunk in &chunks {
+        let number = rows.next_number();
+        let row = OutboxRow { chunk: chunk.clone(), node: ask.node, number };
+        rows.outbox.insert(chunk.id, row);
+    }
     if let Some(row) = &plan.endpoint {
         rows.endpoint.insert(row.name.clone(), row.clone());
     }
     if let Some(line) = &plan.audit {
-        rows.audit.insert(line.id, line.clone());
+        let number = rows.next_number();
+        rows.audit.insert(number, line.clone());
     }
     CarriedOut { plan, steps, chunks }
 }
@@ -84,7 +93,7 @@ fn empty(rows: &mut Rows, endpoint: &Name, saga: &Name, id: InstanceId, run: u32
     });
 }
 
-/// Puts back what was around a run, claimed by nobody. What was unsent leaves as `outgoing`.
+/// Puts back what was around a run, claimed by nobody. What was unsent is among the plan's chunks.
 fn restore(rows: &mut Rows, whole: &Whole) {
     let Whole { instance, origin, keys, timers, calls, ended, parked, unsent: _ } = whole;
     let saga = &instance.saga;
@@ -122,6 +131,16 @@ fn restore(rows: &mut Rows, whole: &Whole) {
         let mut waiting = rows.parked.values().map(|held| &held.row);
         if !waiting.any(|other| other.saga == row.saga && other.message_id == row.message_id) {
             rows.parked.insert(row.id, Claimed { row: row.clone(), by: None });
+        }
+    }
+}
+
+/// What waited, `held`, for this instance goes now.
+fn wake(rows: &mut Rows, now: DateTime<Utc>, saga: &Name, id: InstanceId) {
+    for held in rows.parked.values_mut() {
+        let row = &mut held.row;
+        if row.saga == *saga && row.instance == Some(id) && row.reason == ParkedReason::Held {
+            row.due_at = Some(now);
         }
     }
 }
@@ -173,15 +192,4 @@ fn write_deliveries(rows: &mut Rows, ask: &Ask, plan: &Plan) {
             rows.parked.insert(row.id, Claimed { row: row.clone(), by: None });
         }
     }
-}
-
-fn write_outgoing(rows: &mut Rows, endpoint: &Name, node: NodeId, plan: &Plan) -> Vec<Chunk> {
-    let Some((id, messages)) = &plan.outgoing else { return Vec::new() };
-    if messages.is_empty() {
-        return Vec::new();
-    }
-    let chunk = Chunk { id: *id, endpoint: endpoint.clone(), messages: messages.clone() };
-    let number = rows.next_number();
-    rows.outbox.insert(*id, OutboxRow { chunk: chunk.clone(), node, number });
-    vec![chunk]
 }

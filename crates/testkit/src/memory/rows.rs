@@ -46,11 +46,11 @@ pub struct Rows {
     pub block: BTreeMap<Uuid, Block>,
     /// Runs whose messages no longer leave, by endpoint.
     pub withdrawn: BTreeSet<(Name, InstanceId, u32)>,
-    /// Who did what.
-    pub audit: BTreeMap<Uuid, Audit>,
+    /// Who did what, by its place in the order of writing.
+    pub audit: BTreeMap<u64, Audit>,
     /// Purses by name and window: the window last drawn from, by number, and permits taken in it.
     pub permit: BTreeMap<(String, Duration), (u128, u32)>,
-    /// How many journal rows and chunks were ever written: the order in which they were.
+    /// How many journal rows, chunks and lines of the audit were ever written: the order in which they were.
     pub written: u64,
 }
 

@@ -15,7 +15,7 @@ pub(super) fn look(rows: &Rows, ask: &Ask) -> Scene {
         None => oldest(rows, &ask.endpoint),
     };
     let blocks = rows.block.values().filter(|block| ask.quarantined.contains(&block.quarantined));
-    let mut audit = rows.audit.values().filter(|line| line.endpoint == ask.endpoint);
+    let mut audit = rows.audit.values();
     Scene {
         endpoint: endpoint.unwrap_or_else(|| new_endpoint(&ask.endpoint)),
         whole: ask.instance.as_ref().and_then(|(saga, id)| whole(rows, &ask.endpoint, saga, *id)),
@@ -46,9 +46,9 @@ fn oldest<'a>(rows: &'a Rows, endpoint: &Name) -> Option<&'a Incident> {
         .min_by_key(|incident| (incident.opened_at, incident.id))
 }
 
-/// Whether the internal delivery asked for is there and the asking node's.
+/// Whether the internal delivery asked for, if any, is there and the asking node's.
 fn is_own(rows: &Rows, ask: &Ask) -> bool {
-    let Some((kind, id)) = ask.row else { return false };
+    let Some((kind, id)) = ask.row else { return true };
     let by = match kind {
         RowKind::Timer => rows.timer.get(&id).and_then(|held| held.by),
         RowKind::Parked => rows.parked.get(&id).and_then(|held| held.by),
