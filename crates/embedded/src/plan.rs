@@ -92,11 +92,11 @@ async fn carry_out(
         lines.changed(saga, *id);
     }
     write_incidents(connection, &plan).await?;
-    let saga = write_deliveries(connection, ask, &plan, &mut lines).await?;
+    write_deliveries(connection, ask, &plan, &mut lines).await?;
     lines.line_up(connection).await?;
     let chunks = plan.chunks(&ask.endpoint);
     if let Some(rows) = outbox::rows(&chunks)? {
-        outbox::insert(connection, (&ask.endpoint, &saga), ask.node, &rows).await?;
+        outbox::insert(connection, (&ask.endpoint, plan.saga(ask)), ask.node, &rows).await?;
     }
     let done = steps::run(connection, &plan.steps).await?;
     plan.tell_steps(&done);
@@ -226,26 +226,24 @@ async fn write_incidents(connection: &mut SqliteConnection, plan: &Plan) -> Resu
     Ok(())
 }
 
-/// Journal lines, internal deliveries that are done, and new ones. Returns the saga it is all about.
+/// Journal lines, internal deliveries that are done, and new ones.
 async fn write_deliveries(
     connection: &mut SqliteConnection,
     ask: &Ask,
     plan: &Plan,
     lines: &mut Lines,
-) -> Result<Name, Error> {
-    let mut saga = plan.saga(ask).cloned();
+) -> Result<(), Error> {
     for row in &plan.taken {
         if let Some((of, instance)) = internal::forget(connection, *row).await? {
-            saga.get_or_insert_with(|| of.clone());
             if let Some(instance) = instance {
                 lines.changed(&of, instance);
             }
         }
     }
-    let saga = saga.unwrap_or_else(|| ask.endpoint.clone());
+    let saga = plan.saga(ask);
     let slice = Slice { journal: plan.journal.clone(), ..Slice::default() };
     if let Some(rows) = journal::rows(&[&slice])? {
-        journal::insert(connection, &saga, &rows).await?;
+        journal::insert(connection, saga, &rows).await?;
     }
     for row in &plan.deliveries {
         if journal::find(connection, &row.saga, &[row.message_id]).await?.is_empty() {
@@ -258,5 +256,5 @@ async fn write_deliveries(
             }
         }
     }
-    Ok(saga)
+    Ok(())
 }

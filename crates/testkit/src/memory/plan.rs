@@ -188,12 +188,7 @@ fn write_incidents(rows: &mut Rows, plan: &Plan) {
 
 /// Journal lines, internal deliveries that are done, and new ones.
 fn write_deliveries(rows: &mut Rows, ask: &Ask, plan: &Plan) {
-    let taken = plan.taken.iter().find_map(|(kind, id)| match kind {
-        RowKind::Timer => rows.timer.get(id).map(|held| held.row.saga.clone()),
-        RowKind::Call => rows.activity.get(id).map(|held| held.task.saga.clone()),
-        RowKind::Parked => rows.parked.get(id).map(|held| held.row.saga.clone()),
-    });
-    let saga = plan.saga(ask).or(taken.as_ref()).unwrap_or(&ask.endpoint);
+    let saga = plan.saga(ask);
     for row in &plan.journal {
         let number = rows.next_number();
         let place = (saga.clone(), row.message_id);
