@@ -1,4 +1,4 @@
-//! The shared store suite against the SQLite file.
+//! The shared suites of the store and of the guard against the SQLite file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use knarr_model::ports::store::EndpointState;
 use knarr_model::work::{RowKind, Timer};
 use knarr_model::{Context, Slice};
 use knarr_testkit::clock::TokioClock;
+use knarr_testkit::conformance::guard::{GuardUnderTest, Guards};
 use knarr_testkit::conformance::store::{StoreUnderTest, Stores};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
@@ -21,22 +22,43 @@ struct Fresh;
 #[async_trait]
 impl StoreUnderTest for Fresh {
     async fn fresh(&self) -> Stores {
+        self.open().await.1
+    }
+}
+
+#[async_trait]
+impl GuardUnderTest for Fresh {
+    async fn fresh(&self) -> Guards {
+        let (store, stores) = self.open().await;
+        Guards {
+            stores,
+            guard: Arc::new(store.clone()),
+            second: Arc::new(store.clone()),
+            incidents: Arc::new(store),
+            sql: true,
+        }
+    }
+}
+
+impl Fresh {
+    async fn open(&self) -> (Store, Stores) {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let path = folder.path().join("data").join("knarr.db");
         let clock = Arc::new(TokioClock::real());
         let store =
             Store::open(Settings::new(&path), clock).await.expect("a new file can be opened");
-        let (second, records) = (store.clone(), store.clone());
+        let (first, second, records) = (store.clone(), store.clone(), store.clone());
         let (forced, spoiled) = (path.clone(), path);
-        Stores::real(
-            Arc::new(store),
+        let stores = Stores::real(
+            Arc::new(first),
             Arc::new(second),
             Arc::new(records),
             Arc::new(move |(endpoint, state)| force(forced.clone(), endpoint, state).boxed()),
         )
         .refusing(twice)
         .corrupting(Arc::new(move |(kind, row)| spoil(spoiled.clone(), kind, row).boxed()))
-        .keeping(folder)
+        .keeping(folder);
+        (store, stores)
     }
 }
 
@@ -86,3 +108,8 @@ async fn spoil(path: PathBuf, kind: RowKind, row: RowId) {
 }
 
 knarr_testkit::store_conformance!(Fresh);
+
+mod guard {
+    use super::*;
+    knarr_testkit::guard_conformance!(Fresh);
+}

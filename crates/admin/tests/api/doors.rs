@@ -188,14 +188,9 @@ impl Records for Doors {
     async fn endpoints(&self) -> Result<Vec<EndpointRow>, StoreError> {
         self.store().await?;
         let state = EndpointState::Halted;
-        Ok(vec![EndpointRow {
-            name: "url-scan".into(),
-            state,
-            epoch: 4,
-            guard_version: 0,
-            stop: None,
-            holder: Some(knarr_model::NodeId(id(9))),
-        }])
+        let holder = Some(knarr_model::NodeId(id(9)));
+        let name = "url-scan".into();
+        Ok(vec![EndpointRow { name, state, epoch: 4, guard_version: 0, holder, stop: None }])
     }
 
     async fn quarantine(

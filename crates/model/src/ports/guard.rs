@@ -168,6 +168,19 @@ impl Plan {
         }
     }
 
+    /// An incident that gathers messages of its class is open already: the drafted one adds to it,
+    /// and whatever names the drafted one follows.
+    pub fn join(&mut self, drafted: Uuid, open: &Incident) {
+        for incident in self.incidents.iter_mut().filter(|incident| incident.id == drafted) {
+            *incident = Incident { count: open.count + incident.count, ..open.clone() };
+        }
+        let rows = self.set_aside.iter_mut().map(|row| &mut row.incident);
+        let blocks = self.blocks.iter_mut().map(|block| &mut block.incident);
+        for id in rows.chain(blocks).flatten().filter(|id| **id == drafted) {
+            *id = open.id;
+        }
+    }
+
     /// What its purge steps touched is told by its first incident.
     pub fn tell_steps(&mut self, steps: &[StepDone]) {
         if let Some(incident) = self.incidents.first_mut().filter(|_| !steps.is_empty()) {

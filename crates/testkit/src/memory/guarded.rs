@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use knarr_model::commit::Outcome;
 use knarr_model::ids::{InstanceId, Name, NodeId, RowId};
-use knarr_model::incident::{Block, Incident, IncidentStatus};
+use knarr_model::incident::{Block, Incident};
 use knarr_model::instance::FINAL;
 use knarr_model::ports::StoreError;
 use knarr_model::ports::guard::{Ask, CarriedOut, Counts, Decide, Guarded, Refusal, Run};
@@ -91,15 +91,9 @@ fn of_endpoint<'a>(rows: &'a Rows, endpoint: &'a Name) -> impl Iterator<Item = &
 
 /// Adds to the open incident that gathers messages of this class, or opens it.
 fn gather(rows: &mut Rows, draft: &Incident) {
-    let open = rows.incident.values_mut().find(|have| {
-        have.instance.is_none()
-            && have.status == IncidentStatus::Open
-            && have.endpoint == draft.endpoint
-            && have.saga == draft.saga
-            && have.class == draft.class
-    });
-    match open {
-        Some(have) => have.count += draft.count,
+    let open = plan::gathering(rows, draft).map(|open| open.id);
+    match open.and_then(|id| rows.incident.get_mut(&id)) {
+        Some(open) => open.count += draft.count,
         None => drop(rows.incident.insert(draft.id, draft.clone())),
     }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use knarr_model::commit::KeyRow;
 use knarr_model::ids::{InstanceId, Name};
-use knarr_model::incident::{StepDone, Whole};
+use knarr_model::incident::{Incident, StepDone, Whole};
 use knarr_model::ports::guard::{Ask, CarriedOut, Plan, Refusal};
 use knarr_model::work::{ParkedReason, RowKind};
 
@@ -17,7 +17,21 @@ pub(super) fn settle(rows: &Rows, plan: &mut Plan) -> Result<(), Refusal> {
     for (drafted, kept) in kept {
         plan.keep_id(drafted, kept);
     }
+    let joined: Vec<_> = plan
+        .incidents
+        .iter()
+        .filter(|drafted| !rows.incident.contains_key(&drafted.id))
+        .filter_map(|drafted| Some((drafted.id, gathering(rows, drafted)?.clone())))
+        .collect();
+    for (drafted, open) in joined {
+        plan.join(drafted, &open);
+    }
     plan.restore.as_ref().map_or(Ok(()), |whole| keys_are_free(rows, whole))
+}
+
+/// The open incident that gathers what `drafted` would.
+pub(super) fn gathering<'a>(rows: &'a Rows, drafted: &Incident) -> Option<&'a Incident> {
+    rows.incident.values().find(|have| have.gathers_with(drafted))
 }
 
 /// A key that another instance took meanwhile cannot come back.
