@@ -41,7 +41,7 @@ fn told(seed: u64, outcome: &Outcome) -> Option<String> {
 }
 
 #[test]
-fn s0_03_s0_04_s0_15_s0_17_five_hundred_seeds_keep_every_invariant() {
+fn s0_03_s0_04_s0_12_s0_13_s0_14_s0_15_s0_17_five_hundred_seeds_keep_every_invariant() {
     let broken = each(0..SEEDS, |seed| told(seed, &simulate(&Plan::of(seed))));
     assert!(
         broken.is_empty(),
@@ -83,21 +83,66 @@ fn the_faults_that_are_simulated_do_happen() {
             *sums.entry(name).or_insert(0) += count;
         }
     }
-    for name in [
-        "applied",
-        "duplicates",
-        "passed_over",
-        "parked",
-        "quarantined",
-        "lost_races",
-        "unknown_commits",
-        "fenced",
-        "republished",
-        "late_attempts",
-    ] {
-        assert!(sums[name] > 0, "a hundred seeds never saw `{name}`: {sums:?}");
+    for name in HAPPENS {
+        assert!(sums.contains_key(*name), "a hundred seeds never heard of `{name}`: {sums:?}");
+        assert!(sums[*name] > 0, "a hundred seeds never saw `{name}`: {sums:?}");
     }
 }
+
+/// Counters of the engine, faults, verbs at the desk, and what the guard does by itself.
+const HAPPENS: &[&str] = &[
+    "applied",
+    "duplicates",
+    "passed_over",
+    "parked",
+    "quarantined",
+    "blocked",
+    "contained",
+    "lost_races",
+    "unknown_commits",
+    "fenced",
+    "republished",
+    "late_attempts",
+    "fault store_fails",
+    "fault store_answer_lost",
+    "fault store_late",
+    "fault publish_fails",
+    "fault confirm_lost",
+    "fault duplicate",
+    "fault reorder",
+    "fault disconnect",
+    "fault ack_lost",
+    "fault outage",
+    "fault crash",
+    "verb halt",
+    "verb pause",
+    "verb resume",
+    "verb probe",
+    "verb contain",
+    "verb purge",
+    "verb cancel",
+    "verb retry",
+    "verb resolve",
+    "verb discard",
+    "verb release",
+    "verb edit",
+    "verb unblock",
+    "reaction contain",
+    "reaction contain-instance",
+    "reaction contain-on-start",
+    "reaction quarantine",
+    "reaction quarantine-start",
+    "failed at a message",
+    "failed at a timer or call",
+    "failed again after a retry or release",
+    "blocked copy",
+    "absorbed",
+    "run begun by a release",
+    "dry run",
+    "refused",
+    "answered",
+    "answered again",
+];
 
 fn is_noticed(mutation: Mutation) {
     let next = AtomicU64::new(0);
@@ -147,4 +192,24 @@ fn a_parked_row_not_checked_is_noticed() {
 #[test]
 fn a_fence_left_out_is_noticed() {
     is_noticed(Mutation::NoFence);
+}
+
+#[test]
+fn an_epoch_read_in_the_locking_statement_is_noticed() {
+    is_noticed(Mutation::EpochReadWithLock);
+}
+
+#[test]
+fn s0_13_a_tombstone_as_delete_and_insert_is_noticed() {
+    is_noticed(Mutation::TombstoneInserted);
+}
+
+#[test]
+fn s0_14_a_release_under_the_old_id_is_noticed() {
+    is_noticed(Mutation::ReleaseUnderOldId);
+}
+
+#[test]
+fn s0_13_withdrawn_messages_that_are_sent_are_noticed() {
+    is_noticed(Mutation::WithdrawnIgnored);
 }

@@ -1,6 +1,6 @@
 //! Which start messages may not start a run: one endpoint's block set, as this process knows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use knarr_model::MessageId;
 use knarr_model::incident::{Block, BlockBy};
@@ -12,6 +12,9 @@ pub struct Blocks {
     version: Option<i64>,
     prints: BTreeMap<String, Block>,
     ids: BTreeMap<String, Block>,
+    /// Messages that may start all the same. Several set-aside messages may say the same: what one
+    /// of their blocks lets go, none of them stops.
+    lets: BTreeSet<MessageId>,
 }
 
 /// What a start message meets.
@@ -30,11 +33,19 @@ impl Blocks {
     pub fn at(version: i64, blocks: Vec<Block>) -> Blocks {
         let mut set = Blocks { version: Some(version), ..Blocks::default() };
         for block in blocks {
-            match block.by {
-                BlockBy::Fingerprint => set.prints.insert(block.value.clone(), block),
-                BlockBy::Id => set.ids.insert(block.value.clone(), block),
-                BlockBy::Off => None,
+            set.lets.extend(block.lets);
+            let known = match block.by {
+                BlockBy::Fingerprint => &mut set.prints,
+                BlockBy::Id => &mut set.ids,
+                BlockBy::Off => continue,
             };
+            // Of equal ones the newest counts: once it was tried, the older ones stay blocked too.
+            let newer = known
+                .get(&block.value)
+                .is_none_or(|have| have.definition_version <= block.definition_version);
+            if newer {
+                known.insert(block.value.clone(), block);
+            }
         }
         set
     }
@@ -65,7 +76,7 @@ impl Blocks {
         });
         match block {
             None => Met::Nothing,
-            Some(block) if block.lets == Some(message) => Met::Nothing,
+            Some(_) if self.lets.contains(&message) => Met::Nothing,
             Some(block) if block.definition_version < definition_version => Met::Outdated(block),
             Some(block) => Met::Blocked(block),
         }
@@ -100,6 +111,25 @@ mod tests {
         assert_eq!(set.meet(id(7), || print("aa"), 2), Met::Nothing, "it is let go");
         assert_eq!(set.meet(id(5), || print("bb"), 2), Met::Nothing);
         assert!(set.is_of(3) && !set.is_of(4));
+    }
+
+    #[test]
+    fn s0_14_what_one_of_several_equal_blocks_lets_go_none_stops() {
+        let id = |n| MessageId(Uuid::from_u128(n));
+        let with = |n: u128, lets: Option<MessageId>| Block {
+            quarantined: Uuid::from_u128(n),
+            lets,
+            ..block(BlockBy::Fingerprint, "aa")
+        };
+        for order in [[1, 2], [2, 1]] {
+            let blocks = order.map(|n| with(n, (n == 1).then(|| id(7)))).to_vec();
+            let set = Blocks::at(3, blocks);
+            assert_eq!(set.meet(id(7), || "aa".to_owned(), 2), Met::Nothing, "{order:?}");
+            assert!(matches!(set.meet(id(8), || "aa".to_owned(), 2), Met::Blocked(_)));
+        }
+        let old = Block { definition_version: 1, ..with(3, None) };
+        let set = Blocks::at(3, vec![with(2, None), old]);
+        assert!(matches!(set.meet(id(8), || "aa".to_owned(), 2), Met::Blocked(_)), "tried by now");
     }
 
     #[test]

@@ -192,7 +192,14 @@ impl Desk {
         };
         match found.instance.incident {
             Some(incident) => self.retry(order, incident).await,
-            None => Err(conflict(format!("instance {id} is not held by an incident"))),
+            None => {
+                // The request may be a repeated one, and its run back by then.
+                let endpoint = &self.doors.sagas.endpoint(saga).unwrap_or_else(|| saga.clone());
+                let at = self.moment(order);
+                let text = format!("instance {id} is not held by an incident");
+                let refuse = move |_: &Scene, _: &Moment| Err(Refusal::Conflict(text.clone()));
+                self.ask(&at, at.ask(endpoint), refuse).await
+            }
         }
     }
 
@@ -407,8 +414,4 @@ fn checked(sagas: &dyn Sagas, endpoint: &Name, row: &Quarantined) -> Result<Enve
 
 fn unknown(text: String) -> Error {
     Error::Refused(Refusal::Unknown(text))
-}
-
-fn conflict(text: String) -> Error {
-    Error::Refused(Refusal::Conflict(text))
 }

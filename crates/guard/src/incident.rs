@@ -1,7 +1,7 @@
 //! The end of an incident: tried again, accepted, or thrown away.
 
 use chrono::{DateTime, Utc};
-use knarr_model::incident::{Incident, IncidentStatus, Whole};
+use knarr_model::incident::{Incident, IncidentStatus, Scope, Whole};
 use knarr_model::instance::PURGED;
 use knarr_model::ports::guard::{Plan, Refusal, Scene};
 use knarr_model::ports::store::EndpointState;
@@ -133,16 +133,21 @@ fn lift(plan: &mut Plan, scene: &Scene) {
     plan.unblocked = scene.blocks.iter().map(|block| block.quarantined).collect();
 }
 
-/// A tombstone that holds its later messages holds them no more: they are absorbed.
+/// A tombstone that holds its later messages holds them no more: they are absorbed. Where a release
+/// has begun the next run meanwhile, they are that run's.
 fn let_go(plan: &mut Plan, scene: &Scene) {
-    let Some(whole) = scene.whole.as_ref().filter(|whole| whole.instance.book.holds) else {
+    let held = scene.incident.as_ref().is_some_and(|incident| incident.scope == Scope::Instance);
+    let Some(whole) = scene.whole.as_ref().filter(|whole| held || whole.instance.book.holds) else {
         return;
     };
-    let mut stone = whole.instance.clone();
-    stone.book.holds = false;
-    stone.version += 1;
-    plan.wake = Some((stone.saga.clone(), stone.id));
-    plan.instance = Some(stone);
+    let instance = &whole.instance;
+    plan.wake = Some((instance.saga.clone(), instance.id));
+    if instance.book.holds && instance.incident == scene.incident.as_ref().map(|of| of.id) {
+        let mut stone = instance.clone();
+        stone.book.holds = false;
+        stone.version += 1;
+        plan.instance = Some(stone);
+    }
 }
 
 /// A run as it comes back: what had failed may fail anew, and what waited goes at once.
@@ -211,6 +216,21 @@ mod tests {
             assert!(!stone.book.holds && stone.version == 6 && stone.state == PURGED);
         }
         assert!(discard(&scene, &at).expect("planned").changed[0].body.is_empty());
+    }
+
+    #[test]
+    fn guard_what_waited_for_the_incident_goes_to_the_run_that_a_release_began() {
+        let at = Moment::for_test("anna");
+        let mut scene = purged(&at);
+        scene.incident.as_mut().expect("open").scope = Scope::Instance;
+        let mut next = run();
+        next.instance.run = 2;
+        scene.whole = Some(next);
+        for plan in [resolve(&scene, &at), discard(&scene, &at)] {
+            let plan = plan.expect("planned");
+            assert!(plan.wake.is_some(), "it would wait for ever");
+            assert!(plan.instance.is_none(), "the next run is nobody's tombstone");
+        }
     }
 
     #[test]

@@ -78,7 +78,9 @@ fn write(incident: &Incident, name: &str, sender: &Sender, at: &Moment) -> Outgo
     };
     let payload = serde_json::value::to_raw_value(&notice);
     let payload = payload.expect("texts, ids and flags can always be written");
-    let id = MessageId(ids::derived_id(&[b"notice", incident.id.as_bytes(), name.as_bytes()]));
+    // One that was resolved may be discarded later: that is told by a message of its own.
+    let what = [name.as_bytes(), incident.status.as_str().as_bytes()].concat();
+    let id = MessageId(ids::derived_id(&[b"notice", incident.id.as_bytes(), &what]));
     let exchange = format!("Knarr:{name}");
     let mut envelope = Envelope::new(id, format!("urn:message:{exchange}"), Arc::from(payload));
     envelope.correlation_id = Some(incident.id);
@@ -128,6 +130,12 @@ mod tests {
         let ended = Scene { incident: Some(plan.incidents[0].clone()), ..bare() };
         let mut plan = crate::incident::resolve(&ended, &at).expect("planned");
         announce(&mut plan, &at, &sender);
-        assert_eq!(plan.outgoing.expect("told").1[0].exchange, "Knarr:IncidentResolved");
+        let resolved = plan.outgoing.expect("told").1.remove(0);
+        assert_eq!(resolved.exchange, "Knarr:IncidentResolved");
+        let ended = Scene { incident: Some(plan.incidents[0].clone()), ..bare() };
+        let mut plan = crate::incident::discard(&ended, &at).expect("planned");
+        announce(&mut plan, &at, &sender);
+        let discarded = plan.outgoing.expect("told").1.remove(0);
+        assert_ne!(discarded.id, resolved.id, "it says something else");
     }
 }

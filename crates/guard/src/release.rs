@@ -58,9 +58,7 @@ pub fn release(
     let mut done = Vec::new();
     let mut leaving = Vec::new();
     for (row, envelope) in held(scene)?.into_iter().zip(envelopes) {
-        let number = row.edits.len() as u64;
-        let new = ids::derived_id(&[b"release", row.id.as_bytes(), &number.to_be_bytes()]);
-        let new = MessageId(new);
+        let new = new_id(row);
         if row.class == Class::Unroutable {
             leaving.push(outgoing(row, new));
         } else {
@@ -89,6 +87,15 @@ pub fn release(
     audit.waits = waits;
     plan.audit = Some(audit);
     Ok(plan)
+}
+
+/// The id under which a set-aside message goes. A row that is set aside again, since its run was
+/// retried and failed once more, belongs to another incident and goes under another id.
+fn new_id(row: &Quarantined) -> MessageId {
+    let (number, incident) = (row.edits.len() as u64, row.incident.unwrap_or_default());
+    let parts: [&[u8]; 4] =
+        [b"release", row.id.as_bytes(), incident.as_bytes(), &number.to_be_bytes()];
+    MessageId(ids::derived_id(&parts))
 }
 
 fn delivery(row: &Quarantined, envelope: &Envelope, new: MessageId, at: &Moment) -> Parked {
@@ -297,6 +304,19 @@ mod tests {
         scene.quarantined = plan.changed.clone();
         let refused = release(&scene, &at, &[read]).expect_err("once");
         assert!(matches!(refused, Refusal::Conflict(_)));
+    }
+
+    #[test]
+    fn s0_14_a_message_that_is_set_aside_again_goes_under_another_id() {
+        let at = Moment::for_test("anna");
+        let released = |incident: u128| {
+            let mut scene = scene();
+            scene.quarantined[0].incident = Some(uuid::Uuid::from_u128(incident));
+            let read = read(&scene.quarantined[0], &takes());
+            release(&scene, &at, &[read]).expect("planned").deliveries[0].message_id
+        };
+        assert_eq!(released(1), released(1));
+        assert_ne!(released(1), released(2), "the first one has its outcome");
     }
 
     #[test]

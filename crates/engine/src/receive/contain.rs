@@ -176,17 +176,29 @@ impl Batches {
         let at = self.shared.moment();
         let restart = self.shared.settings.breaker.restart_after;
         let (saga, why) = (self.serving.saga.name().clone(), reason.clone());
+        self.shared.hold_chunks([at.chunk]);
         let done = ask_guard(&self.shared, &at, at.ask(endpoint), move |scene, at| {
             halt::trip(scene, at, &saga, &why, restart)
         });
         match done.await {
-            Ok(Ok(_)) => tracing::error!(
-                %endpoint,
-                "paused: {reason} Nothing was set aside. To go on at once: \
-                 knarr endpoints resume {endpoint}"
-            ),
-            Ok(Err(refusal)) => tracing::debug!(%endpoint, %refusal, "not paused"),
-            Err(error) => tracing::warn!(%endpoint, "cannot pause: {error}"),
+            Ok(Ok(done)) => {
+                tracing::error!(
+                    %endpoint,
+                    "paused: {reason} Nothing was set aside. To go on at once: \
+                     knarr endpoints resume {endpoint}"
+                );
+                self.hand_over(done.chunks, at.node).await;
+            }
+            Ok(Err(refusal)) => {
+                self.shared.let_go_chunks(&[at.chunk]);
+                tracing::debug!(%endpoint, %refusal, "not paused");
+            }
+            Err(error) => {
+                // It may have been carried out: the relay looks for what nobody handed to it.
+                self.shared.let_go_chunks(&[at.chunk]);
+                self.shared.doubts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tracing::warn!(%endpoint, "cannot pause: {error}");
+            }
         }
         self.serving.breaker.lock().reset();
         self.serving.changed.notify_one();

@@ -182,7 +182,11 @@ fn after_purge(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) -
     let Body::Message { envelope, correlated } = &incoming.body else { return None };
     let stored = fold.at.loaded.instances.get(&instance);
     let purged = stored.is_some_and(|stored| stored.state == PURGED);
-    if correlated.starts && (purged || !fold.exists(instance)) {
+    // Only the guard makes such a row under the message's own id; what a person let go is not
+    // stopped by the block of another set-aside message that says the same.
+    let own_row = incoming.row().is_some_and(|(_, row)| row.0 == incoming.id.0);
+    let released = own_row && envelope.headers.get(RELEASE).is_some();
+    if correlated.starts && !released && (purged || !fold.exists(instance)) {
         let saga = fold.at.saga.name();
         let print = || hex(&digest::fingerprint(saga, &correlated.urn, &envelope.message));
         match fold.at.blocks.meet(incoming.id, print, fold.at.saga.version()) {
@@ -197,7 +201,6 @@ fn after_purge(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) -
         }
     }
     let stored = stored?;
-    let released = incoming.row().is_some() && envelope.headers.get(RELEASE).is_some();
     if released && correlated.starts && stored.is_over() && !fold.is_live(instance) {
         fold.reopen(stored);
         return None;

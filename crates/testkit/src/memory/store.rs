@@ -45,6 +45,12 @@ impl MemoryStore {
         }
     }
 
+    /// The same tables with other faults built in.
+    #[must_use]
+    pub fn with_mutations(&self, mutations: Mutations) -> Self {
+        MemoryStore { mutations, ..self.clone() }
+    }
+
     /// The tables as they are now.
     pub fn rows(&self) -> Rows {
         self.rows.lock().clone()

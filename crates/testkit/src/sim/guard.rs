@@ -1,15 +1,22 @@
 //! The guard's door to the simulated store, with the same troubles as every other.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
+use knarr_guard::contain::ORIGINAL;
 use knarr_model::incident::{Audit, Block, Incident, Whole};
+use knarr_model::instance::PURGED;
 use knarr_model::ports::guard::{Ask, CarriedOut, Counts, Decide, Guarded, Refusal, Run};
 use knarr_model::ports::incidents::IncidentFilter;
 use knarr_model::ports::records::{Page, PageRequest};
 use knarr_model::ports::{Incidents, StoreError};
-use knarr_model::{InstanceId, Name, NodeId, RowId};
+use knarr_model::{Instance, InstanceId, MessageId, Name, NodeId, RowId};
 use uuid::Uuid;
 
+use super::run::Mutation;
 use super::store::{SimStore, through};
+use super::verbs::{self, Sight};
 
 impl SimStore {
     /// Carries out a verb and tells what it did.
@@ -19,14 +26,20 @@ impl SimStore {
         decide: Decide,
         run: Run,
     ) -> Result<Result<CarriedOut, Refusal>, StoreError> {
-        let (endpoint, node) = (ask.endpoint.clone(), ask.node);
-        let before = self.inner.with_rows(|rows| rows.endpoint.get(&endpoint).cloned());
+        let node = ask.node;
+        let decide = if self.mutation == Some(Mutation::ReleaseUnderOldId) {
+            under_old_ids(decide)
+        } else {
+            decide
+        };
+        let before = self.inner.rows();
         let done = self.inner.under_fence(ask, decide, run).await?;
-        let after = self.inner.with_rows(|rows| rows.endpoint.get(&endpoint).cloned());
-        if let (Some(before), Some(after)) = (&before, &after)
-            && (after.epoch < before.epoch || after.guard_version < before.guard_version)
+        let after = self.inner.rows();
+        verbs::check(&self.world, &Sight { before: &before, after: &after }, run, &done);
+        if let (Ok(done), Run::ForReal) = (&done, run)
+            && self.mutation == Some(Mutation::TombstoneInserted)
         {
-            self.world.violation(format!("a verb took `{endpoint}` from {before:?} to {after:?}"));
+            self.insert_late(done.plan.instance.as_ref());
         }
         self.world.log(|| match &done {
             Ok(out) => {
@@ -37,6 +50,45 @@ impl SimStore {
         });
         Ok(done)
     }
+
+    /// A tombstone as a row deleted and another inserted: for a while there is none.
+    fn insert_late(&self, stone: Option<&Instance>) {
+        let Some(stone) = stone.filter(|stone| stone.state == PURGED) else { return };
+        let place = (stone.saga.clone(), stone.id);
+        let Some(row) = self.inner.with_rows(|rows| rows.instance.remove(&place)) else { return };
+        let (inner, wait) = (self.inner.clone(), self.world.dice.below(100));
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            inner.with_rows(|rows| {
+                rows.instance.entry(place).or_insert(row);
+            });
+        });
+    }
+}
+
+/// Plans of this decision let messages go under the ids that they had.
+fn under_old_ids(decide: Decide) -> Decide {
+    Arc::new(move |scene| {
+        let mut plan = decide(scene)?;
+        for row in &mut plan.deliveries {
+            let old = row.envelope.headers.text(ORIGINAL).and_then(|text| text.parse().ok());
+            let Some(old) = old.map(MessageId) else { continue };
+            for block in plan.blocks.iter_mut().filter(|b| b.lets == Some(row.message_id)) {
+                block.lets = Some(old);
+            }
+            for set_aside in
+                plan.changed.iter_mut().filter(|r| r.released_as == Some(row.message_id))
+            {
+                set_aside.released_as = Some(old);
+            }
+            let mut envelope = (*row.envelope).clone();
+            envelope.message_id = old;
+            row.envelope = Arc::new(envelope);
+            row.message_id = old;
+            row.id = RowId(old.0);
+        }
+        Ok(plan)
+    })
 }
 
 #[async_trait]

@@ -8,15 +8,20 @@
 
 mod activities;
 mod broker;
+mod commits;
 mod dice;
 mod guard;
+mod ledger;
 mod node;
+mod operator;
 mod oracle;
 mod run;
+mod script;
 mod store;
 pub mod toy;
 mod transport;
 mod twice;
+mod verbs;
 mod world;
 
 pub use dice::Faults;

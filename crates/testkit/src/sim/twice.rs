@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use knarr_model::incident::FailurePolicy;
+use knarr_model::ports::guard::Statement;
 use knarr_model::shape::Shape;
 use knarr_model::topology::Subscription;
 use knarr_model::{Envelope, Instance, InstanceId, Name, RetryPolicy};
@@ -10,9 +12,10 @@ use knarr_saga::definition::{BadMessage, Cause, Correlated, Decision, Definition
 
 use super::world::World;
 
-/// A definition whose every decision is made twice.
+/// A definition whose every decision is made twice, and which declares what the seed says of failures.
 pub(super) struct Twice {
     pub(super) inner: Arc<dyn Definition>,
+    pub(super) failures: FailurePolicy,
     pub(super) world: Arc<World>,
 }
 
@@ -51,6 +54,14 @@ impl Definition for Twice {
 
     fn key_is_reusable(&self, name: &str) -> bool {
         self.inner.key_is_reusable(name)
+    }
+
+    fn failures(&self) -> FailurePolicy {
+        self.failures
+    }
+
+    fn purge_steps(&self, instance: InstanceId, run: u32) -> Vec<Statement> {
+        self.inner.purge_steps(instance, run)
     }
 
     fn correlate(&self, envelope: &Envelope) -> Result<Correlated, BadMessage> {
