@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::commit::JournalRow;
-use crate::ids::{InstanceId, Name, NodeId, RowId};
+use crate::commit::{JournalRow, Key};
+use crate::ids::{InstanceId, Name, NodeId, RowId, derived_id};
 use crate::incident::{Audit, Block, Incident, StepDone, Whole};
 use crate::instance::Instance;
 use crate::ports::store::{EndpointRow, StoreError};
@@ -124,6 +124,58 @@ pub struct Plan {
     pub audit: Option<Audit>,
 }
 
+impl Plan {
+    /// The saga that its journal lines and outgoing messages belong to: an endpoint has one.
+    pub fn saga<'a>(&'a self, ask: &'a Ask) -> &'a Name {
+        let asked = ask.instance.as_ref().map(|(saga, _)| saga);
+        asked
+            .or(self.empty.as_ref().map(|(saga, ..)| saga))
+            .or(self.instance.as_ref().map(|instance| &instance.saga))
+            .or(self.incidents.first().map(|incident| &incident.saga))
+            .or(self.set_aside.iter().chain(&self.changed).next().map(|row| &row.saga))
+            .or(self.deliveries.first().map(|row| &row.saga))
+            .unwrap_or(&ask.endpoint)
+    }
+
+    /// The outbox rows that it makes: what a restored run had not sent, then what leaves anew. The
+    /// former's ids follow from the run and the version at which it is back.
+    pub fn chunks(&self, endpoint: &Name) -> Vec<Chunk> {
+        let mut chunks = Vec::new();
+        if let Some(whole) = &self.restore {
+            let run = &whole.instance;
+            let version = self.instance.as_ref().map_or(run.version, |back| back.version);
+            let mut number = 0_u64;
+            chunks = Chunk::split(endpoint, whole.unsent.clone(), || {
+                number += 1;
+                let back = format!("{} {version} {number}", run.run);
+                RowId(derived_id(&[b"restored", run.id.as_bytes(), back.as_bytes()]))
+            });
+        }
+        if let Some((id, messages)) = self.outgoing.as_ref().filter(|(_, list)| !list.is_empty()) {
+            let endpoint = endpoint.clone();
+            chunks.push(Chunk { id: *id, endpoint, messages: messages.clone() });
+        }
+        chunks
+    }
+
+    /// A message that is set aside already keeps its id: whatever names the drafted one follows.
+    pub fn keep_id(&mut self, drafted: Uuid, kept: Uuid) {
+        let rows = self.set_aside.iter_mut().map(|row| &mut row.id);
+        let incidents = self.incidents.iter_mut().filter_map(|row| row.quarantined.as_mut());
+        let blocks = self.blocks.iter_mut().map(|block| &mut block.quarantined);
+        for id in rows.chain(incidents).chain(blocks).filter(|id| **id == drafted) {
+            *id = kept;
+        }
+    }
+
+    /// What its purge steps touched is told by its first incident.
+    pub fn tell_steps(&mut self, steps: &[StepDone]) {
+        if let Some(incident) = self.incidents.first_mut().filter(|_| !steps.is_empty()) {
+            incident.removed.steps = steps.to_vec();
+        }
+    }
+}
+
 /// A named SQL statement with its parameters, in the store's own dialect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Statement {
@@ -171,6 +223,14 @@ pub enum Refusal {
     /// The same request was carried out before: this is what it did.
     #[error("carried out before")]
     Repeated(Box<Audit>),
+}
+
+impl Refusal {
+    /// A run cannot come back, because another instance owns its key by now.
+    pub fn key_taken(key: &Key, owner: InstanceId) -> Refusal {
+        let Key { name, value } = key;
+        Refusal::Conflict(format!("the key {name} `{value}` belongs to instance {owner} by now"))
+    }
 }
 
 /// What was carried out.

@@ -81,8 +81,9 @@ pub async fn guard_an_incident_is_read_back_whole_and_replaced_by_id(guards: Gua
 /// all rows once.
 pub async fn guard_incidents_are_listed_newest_first_and_filtered(guards: Guards) {
     let world = GuardWorld::new(guards).await;
+    let start = world.at(-60_000);
     let made = |n: i64, class, status, endpoint: &str| Incident {
-        opened_at: world.at(-60_000) + TimeDelta::microseconds(n),
+        opened_at: start + TimeDelta::microseconds(n),
         status,
         endpoint: endpoint.into(),
         instance: Some(InstanceId(world.id())),

@@ -100,7 +100,8 @@ pub async fn guard_what_waits_behind_an_ended_delivery_is_due(guards: Guards) {
     world.commit(vec![Slice { parked: rows.to_vec(), ..world.aside(id) }]).await;
     let taken = vec![(RowKind::Parked, rows[0].id), (RowKind::Timer, RowId(world.id()))];
     let journal = vec![world.ignored(rows[0].message_id, Some(id))];
-    world.write(Plan { taken, journal, ..Plan::default() }).await;
+    let plan = Plan { taken, journal, ..Plan::default() };
+    world.verb(world.ask_of(id), move |_| plan.clone()).await;
     assert_eq!(world.claim_parked(world.second(), world.other).await, [rows[1].id]);
     let known: Vec<MessageId> = rows.iter().map(|row| row.message_id).collect();
     let loaded = world.load(&[id], &[], &known).await;
