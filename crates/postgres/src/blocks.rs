@@ -26,14 +26,13 @@ const OF_MESSAGES: &str = "
 SELECT quarantined AS id, endpoint, by, value, incident, definition_version, lets
 FROM block WHERE quarantined = ANY ($1) ORDER BY quarantined";
 
-/// One moment: the blocks and the version that they belong to.
+/// One moment: the blocks and the version that they belong to. Nothing is sorted here: a plan made
+/// while the table was empty would read it all, in the order wanted.
 const OF_ENDPOINT: &str = "
-SELECT coalesce(e.guard_version, 0) AS guard_version, b.quarantined AS id, b.endpoint, b.by,
-       b.value, b.incident, b.definition_version, b.lets
-FROM (SELECT $1::text COLLATE \"C\" AS name) asked
-  LEFT JOIN endpoint e ON e.name = asked.name
-  LEFT JOIN block b ON b.endpoint = asked.name
-ORDER BY b.quarantined";
+SELECT coalesce((SELECT guard_version FROM endpoint WHERE name = $1), 0) AS guard_version, found.*
+FROM (SELECT) one LEFT JOIN LATERAL (
+  SELECT quarantined AS id, endpoint, by, value, incident, definition_version, lets
+  FROM block WHERE endpoint = $1 OFFSET 0) found ON true";
 
 /// A run has finished when its instance is final at it, at a later run, or gone; a purged run has
 /// not. Journal lines of other sagas say nothing.
@@ -46,8 +45,7 @@ WHERE b.endpoint = $1 AND EXISTS (
                     WHERE q.id = b.quarantined AND q.saga IS DISTINCT FROM j.saga)
     AND NOT EXISTS (SELECT FROM instance i
                     WHERE i.id = j.instance AND i.saga = j.saga
-                      AND (i.run < j.run OR i.run = j.run AND i.state <> $2)))
-ORDER BY b.quarantined";
+                      AND (i.run < j.run OR i.run = j.run AND i.state <> $2)))";
 
 const WITHDRAW: &str = "
 INSERT INTO withdrawn (instance, run, endpoint) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
@@ -98,7 +96,9 @@ pub(crate) async fn of_endpoint(
     if first.try_get::<Option<Uuid>, _>("id")?.is_none() {
         return Ok((version, Vec::new()));
     }
-    Ok((version, rows::all(&found, "block", read)?))
+    let mut blocks = rows::all(&found, "block", read)?;
+    blocks.sort_by_key(|block| block.quarantined);
+    Ok((version, blocks))
 }
 
 /// Blocks whose released run has finished.

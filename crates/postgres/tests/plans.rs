@@ -197,7 +197,7 @@ async fn round(store: &Store, node: NodeId, n: u64) {
     let marks = store.withdrawn(&orders, &[(instance, 1)]).await.expect("it is answered");
     assert_eq!(marks, []);
     assert_eq!(store.blocks(&orders).await.expect("it is answered").1, []);
-    assert_eq!(store.outlived_blocks(&orders).await.expect("it is answered"), [Uuid::nil(); 0]);
+    assert!(store.outlived_blocks(&orders).await.expect("it is answered").is_empty());
     let counts = Counts { copies: vec![(id("aside", n), 1)], classes: Vec::new() };
     store.add_counts(&counts).await.expect("it is answered");
     store.next_due(&["orders".into()]).await.expect("it is answered");

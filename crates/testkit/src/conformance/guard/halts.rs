@@ -14,8 +14,11 @@ use super::plan::halted;
 use super::world::GuardWorld;
 use crate::conformance::store::world::{kept, real_pause};
 
+/// What a verb makes of the endpoint's row.
+type Change = fn(&EndpointRow) -> EndpointRow;
+
 /// Writes the endpoint's row as it is told.
-async fn become_(world: &GuardWorld, change: fn(&EndpointRow) -> EndpointRow) -> EndpointRow {
+async fn become_(world: &GuardWorld, change: Change) -> EndpointRow {
     let done = world
         .verb(world.ask(), move |scene| Plan {
             endpoint: Some(change(&scene.endpoint)),
@@ -49,7 +52,7 @@ pub async fn s0_12_a_halt_fences_a_commit_decided_before_it(guards: Guards) {
     let row = become_(&world, halted).await;
     assert_eq!(world.row().await, row);
     let all = world.stores.records.endpoints().await.expect("endpoints are read");
-    assert_eq!(all, [row.clone()]);
+    assert_eq!(all, std::slice::from_ref(&row));
     assert_eq!(world.load(&[], &[], &[]).await.endpoint, row);
     for epoch in [early.epoch, row.epoch] {
         let commit = Commit { epoch, ..early.clone() };
@@ -114,7 +117,7 @@ pub async fn row_085_after_a_halt_nothing_commits_at_the_old_epoch(guards: Guard
 pub async fn guard_a_stop_that_holds_back_what_waits_gives_out_no_rows(guards: Guards) {
     let world = GuardWorld::new(guards).await;
     let id = world.born().await;
-    let stops: [(fn(&EndpointRow) -> EndpointRow, bool); 5] = [
+    let stops: [(Change, bool); 5] = [
         (halted, false),
         (opened, true),
         (paused_by_breaker, false),
