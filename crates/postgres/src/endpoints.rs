@@ -187,7 +187,7 @@ fn read(row: &PgRow) -> Result<EndpointRow, String> {
         epoch: rows::get(row, "epoch")?,
         guard_version: rows::get(row, "guard_version")?,
         holder: rows::get::<Option<Uuid>>(row, "holder")?.map(NodeId),
-@@        stop: rows::maybe_json(row, "stop")?,
+        stop: rows::maybe_json(row, "stop")?,
         name,
     })
 }

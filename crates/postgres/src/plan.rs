@@ -33,8 +33,8 @@ impl<E: Into<Failed>> From<E> for Stop {
 }
 
 /// Makes the plan the one that would be carried out: a message that is set aside already keeps its
-/// id, an incident of a class joins the one that gathers it, and a run whose key is another's by now
-/// does not come back.
+/// id, an incident of a class joins the one that gathers it, and a run whose key is another's by
+/// now does not come back.
 pub(crate) async fn settle(connection: &mut PgConnection, plan: &mut Plan) -> Result<(), Stop> {
     if !plan.set_aside.is_empty() {
         for (drafted, kept) in quarantine::same(&mut *connection, &plan.set_aside).await? {

@@ -35,7 +35,8 @@ SELECT id, status, copies, detail, body FROM quarantine WHERE id = ANY ($1) ORDE
 /// Rows of the same messages, with the ids that they were given anew.
 const SAME: &str = "
 SELECT new.id AS drafted, q.id AS kept
-FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::bytea[]) AS new (id, endpoint, message_id, digest)
+FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::bytea[])
+     AS new (id, endpoint, message_id, digest)
 CROSS JOIN LATERAL (
   SELECT id FROM quarantine
   WHERE message_id = new.message_id AND endpoint = new.endpoint AND digest = new.digest

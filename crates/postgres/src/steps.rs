@@ -29,7 +29,8 @@ pub(crate) async fn run(
     Ok(done)
 }
 
-/// Whole numbers are bound as `bigint`, others as `double precision`, lists and objects as JSON text.
+/// Whole numbers are bound as `bigint`, others as `double precision`, lists and objects as JSON
+/// text.
 fn bind(query: Query, value: &Value) -> Query {
     match value {
         Value::Null => query.bind(None::<String>),

@@ -44,7 +44,8 @@ impl GuardUnderTest for Fresh {
             move |(endpoint, state): (Arc<str>, EndpointState)| {
                 let url = url.clone();
                 async move {
-                    let sql = "UPDATE knarr.endpoint SET state = $2, closed = $2 = 'halted' WHERE name = $1";
+                    let sql = "UPDATE knarr.endpoint SET state = $2, closed = $2 = 'halted' \
+                               WHERE name = $1";
                     execute(&url, sqlx::query(sql).bind(&*endpoint).bind(state.as_str())).await;
                 }
                 .boxed()
