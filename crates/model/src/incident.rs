@@ -155,6 +155,20 @@ pub struct Incident {
     pub closed_by: Option<String>,
 }
 
+impl Incident {
+    /// Whether it gathers messages of one class while it is open: it stopped nothing, and no run.
+    pub fn gathers(&self) -> bool {
+        let alone = self.instance.is_none() && self.scope == Scope::Nothing;
+        alone && self.status == IncidentStatus::Open
+    }
+
+    /// Whether it gathers what the other one would gather.
+    pub fn gathers_with(&self, other: &Incident) -> bool {
+        let same = self.endpoint == other.endpoint && self.saga == other.saga;
+        same && self.class == other.class && self.gathers() && other.gathers()
+    }
+}
+
 /// The delivery at which a run failed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

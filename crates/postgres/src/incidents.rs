@@ -158,10 +158,7 @@ pub(crate) async fn lock_gathering(
     connection: &mut PgConnection,
     draft: &Incident,
 ) -> Result<Option<Incident>, Failed> {
-    let gathers = draft.status == IncidentStatus::Open
-        && draft.scope == Scope::Nothing
-        && draft.instance.is_none();
-    if !gathers {
+    if !draft.gathers() {
         return Ok(None);
     }
     let query = sqlx::query(LOCK_GATHERING)

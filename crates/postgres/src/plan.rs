@@ -41,15 +41,10 @@ pub(crate) async fn settle(connection: &mut PgConnection, plan: &mut Plan) -> Re
             plan.keep_id(drafted, kept);
         }
     }
-    for at in 0..plan.incidents.len() {
-        let draft = &plan.incidents[at];
-        let Some(mut open) = incidents::lock_gathering(&mut *connection, draft).await? else {
-            continue;
-        };
-        let drafted = draft.id;
-        open.count += draft.count;
-        join(plan, drafted, open.id);
-        plan.incidents[at] = open;
+    for draft in plan.incidents.clone() {
+        if let Some(open) = incidents::lock_gathering(&mut *connection, &draft).await? {
+            plan.join(draft.id, &open);
+        }
     }
     if let Some(whole) = &plan.restore {
         let instance = &whole.instance;
@@ -64,22 +59,6 @@ pub(crate) async fn settle(connection: &mut PgConnection, plan: &mut Plan) -> Re
         }
     }
     Ok(())
-}
-
-/// Whatever names the drafted incident follows the one that is there.
-fn join(plan: &mut Plan, drafted: Uuid, kept: Uuid) {
-    let rows = plan.set_aside.iter_mut().chain(&mut plan.changed).map(|row| &mut row.incident);
-    let blocks = plan.blocks.iter_mut().map(|block| &mut block.incident);
-    let stop = plan.endpoint.iter_mut().filter_map(|row| row.stop.as_mut());
-    let names = rows
-        .chain(blocks)
-        .chain(stop.map(|stop| &mut stop.incident))
-        .chain(plan.instance.iter_mut().map(|instance| &mut instance.incident))
-        .filter_map(Option::as_mut)
-        .chain(plan.snapshot.iter_mut().map(|(incident, _)| incident));
-    for id in names.filter(|id| **id == drafted) {
-        *id = kept;
-    }
 }
 
 /// Writes a settled plan.
@@ -185,6 +164,10 @@ async fn write_guard(connection: &mut PgConnection, plan: &Plan) -> Result<(), F
     Ok(())
 }
 
+fn unnamed() -> StoreError {
+    StoreError::Fatal("nothing in the plan says which saga its journal lines belong to".to_owned())
+}
+
 /// Journal lines, internal deliveries that are done, and new ones.
 async fn write_deliveries(
     connection: &mut PgConnection,
@@ -192,7 +175,11 @@ async fn write_deliveries(
     plan: &Plan,
 ) -> Result<(), Failed> {
     if !plan.journal.is_empty() {
-        journal::add(&mut *connection, plan.saga(ask), &plan.journal).await?;
+        let saga = match plan.saga(ask) {
+            Some(saga) => saga.to_string(),
+            None => parked::saga_of(&mut *connection, &plan.taken).await?.ok_or_else(unnamed)?,
+        };
+        journal::add(&mut *connection, &saga, &plan.journal).await?;
     }
     let taken = |kind| -> Vec<Uuid> {
         plan.taken.iter().filter(|(of, _)| *of == kind).map(|(_, row)| row.0).collect()

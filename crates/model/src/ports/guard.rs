@@ -126,15 +126,16 @@ pub struct Plan {
 
 impl Plan {
     /// The saga that its journal lines and outgoing messages belong to: an endpoint has one.
-    pub fn saga<'a>(&'a self, ask: &'a Ask) -> &'a Name {
+    /// None if nothing in the plan says which.
+    pub fn saga<'a>(&'a self, ask: &'a Ask) -> Option<&'a Name> {
         let asked = ask.instance.as_ref().map(|(saga, _)| saga);
         asked
             .or(self.empty.as_ref().map(|(saga, ..)| saga))
             .or(self.instance.as_ref().map(|instance| &instance.saga))
             .or(self.incidents.first().map(|incident| &incident.saga))
             .or(self.set_aside.iter().chain(&self.changed).next().map(|row| &row.saga))
+            .or(self.wake.as_ref().map(|(saga, _)| saga))
             .or(self.deliveries.first().map(|row| &row.saga))
-            .unwrap_or(&ask.endpoint)
     }
 
     /// The outbox rows that it makes: what a restored run had not sent, then what leaves anew. The
@@ -165,6 +166,19 @@ impl Plan {
         let blocks = self.blocks.iter_mut().map(|block| &mut block.quarantined);
         for id in rows.chain(incidents).chain(blocks).filter(|id| **id == drafted) {
             *id = kept;
+        }
+    }
+
+    /// An incident that gathers messages of its class is open already: the drafted one adds to it,
+    /// and whatever names the drafted one follows.
+    pub fn join(&mut self, drafted: Uuid, open: &Incident) {
+        for incident in self.incidents.iter_mut().filter(|incident| incident.id == drafted) {
+            *incident = Incident { count: open.count + incident.count, ..open.clone() };
+        }
+        let rows = self.set_aside.iter_mut().map(|row| &mut row.incident);
+        let blocks = self.blocks.iter_mut().map(|block| &mut block.incident);
+        for id in rows.chain(blocks).flatten().filter(|id| **id == drafted) {
+            *id = open.id;
         }
     }
 
