@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use knarr_model::commit::Again;
 use knarr_model::ids::{InstanceId, MessageId, RowId};
 use knarr_model::ports::StoreError;
-use knarr_model::work::{Parked, RowKind};
+use knarr_model::work::Parked;
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -97,11 +97,6 @@ UPDATE parked SET due_at = statement_timestamp()
 WHERE saga = $1 AND instance = $2 AND reason = 'held'
   AND (due_at > statement_timestamp() OR $3 AND due_at IS NULL)";
 
-const SAGA: &str = "
-SELECT saga FROM timer WHERE id = ANY ($1)
-UNION SELECT saga FROM activity WHERE id = ANY ($1)
-UNION SELECT saga FROM parked WHERE id = ANY ($1) LIMIT 1";
-
 const TAKE: &str = "DELETE FROM parked WHERE id = ANY ($1) RETURNING saga, instance";
 
 const DELETE_OF_INSTANCE: &str = "DELETE FROM parked WHERE saga = $1 AND instance = $2";
@@ -185,15 +180,6 @@ pub(crate) async fn wake(
 ) -> Result<(), Failed> {
     sqlx::query(WAKE).bind(saga).bind(instance.0).bind(all).execute(connection).await?;
     Ok(())
-}
-
-/// The saga of internal deliveries; they are of one.
-pub(crate) async fn saga_of(
-    connection: &mut PgConnection,
-    deliveries: &[(RowKind, RowId)],
-) -> Result<Option<String>, Failed> {
-    let ids: Vec<_> = deliveries.iter().map(|(_, row)| row.0).collect();
-    Ok(sqlx::query_scalar(SAGA).bind(ids).fetch_optional(connection).await?)
 }
 
 /// Ends parked messages; what was held behind them is due.

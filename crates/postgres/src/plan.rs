@@ -164,10 +164,6 @@ async fn write_guard(connection: &mut PgConnection, plan: &Plan) -> Result<(), F
     Ok(())
 }
 
-fn unnamed() -> StoreError {
-    StoreError::Fatal("nothing in the plan says which saga its journal lines belong to".to_owned())
-}
-
 /// Journal lines, internal deliveries that are done, and new ones.
 async fn write_deliveries(
     connection: &mut PgConnection,
@@ -175,11 +171,7 @@ async fn write_deliveries(
     plan: &Plan,
 ) -> Result<(), Failed> {
     if !plan.journal.is_empty() {
-        let saga = match plan.saga(ask) {
-            Some(saga) => saga.to_string(),
-            None => parked::saga_of(&mut *connection, &plan.taken).await?.ok_or_else(unnamed)?,
-        };
-        journal::add(&mut *connection, &saga, &plan.journal).await?;
+        journal::add(&mut *connection, plan.saga(ask), &plan.journal).await?;
     }
     let taken = |kind| -> Vec<Uuid> {
         plan.taken.iter().filter(|(of, _)| *of == kind).map(|(_, row)| row.0).collect()

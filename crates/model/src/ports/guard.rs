@@ -126,16 +126,15 @@ pub struct Plan {
 
 impl Plan {
     /// The saga that its journal lines and outgoing messages belong to: an endpoint has one.
-    /// None if nothing in the plan says which.
-    pub fn saga<'a>(&'a self, ask: &'a Ask) -> Option<&'a Name> {
+    pub fn saga<'a>(&'a self, ask: &'a Ask) -> &'a Name {
         let asked = ask.instance.as_ref().map(|(saga, _)| saga);
         asked
             .or(self.empty.as_ref().map(|(saga, ..)| saga))
             .or(self.instance.as_ref().map(|instance| &instance.saga))
             .or(self.incidents.first().map(|incident| &incident.saga))
             .or(self.set_aside.iter().chain(&self.changed).next().map(|row| &row.saga))
-            .or(self.wake.as_ref().map(|(saga, _)| saga))
             .or(self.deliveries.first().map(|row| &row.saga))
+            .unwrap_or(&ask.endpoint)
     }
 
     /// The outbox rows that it makes: what a restored run had not sent, then what leaves anew. The

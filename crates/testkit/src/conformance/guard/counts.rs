@@ -16,8 +16,8 @@ async fn open(world: &GuardWorld) -> Vec<Incident> {
 }
 
 /// The first message of a class opens the incident that gathers them, later ones raise its count;
-/// other classes, sagas and endpoints, and incidents of one run, are others. Ended, the next
-/// message opens a new one.
+/// other classes, sagas and endpoints, and incidents of one run, are others. Ended, the next message
+/// opens a new one.
 pub async fn guard_messages_of_a_class_gather_in_one_open_incident(guards: Guards) {
     let world = GuardWorld::new(guards).await;
     let run = Incident {

@@ -14,7 +14,7 @@ use super::plan::halted;
 use super::world::GuardWorld;
 use crate::conformance::store::world::{kept, real_pause};
 
-/// What a verb makes of the endpoint's row.
+/// What becomes of the endpoint's row.
 type Change = fn(&EndpointRow) -> EndpointRow;
 
 /// Writes the endpoint's row as it is told.

@@ -14,8 +14,8 @@ use crate::conformance::store::exact::json;
 
 /// What was purged comes back byte for byte: data and book, start message, keys with their
 /// generations, timers, calls with their memo, ended calls with their answer, parked messages in
-/// their order, unsent messages with their ids, headers and bodies. Only the version rises. The
-/// mark as withdrawn goes, and so does the snapshot if the plan says so.
+/// their order, unsent messages with their ids, headers and bodies. Only the version rises. The mark
+/// as withdrawn goes, and so does the snapshot if the plan says so.
 pub async fn guard_a_restored_run_is_byte_for_byte_what_it_was(guards: Guards) {
     let world = GuardWorld::new(guards).await;
     let run = full(&world).await;
