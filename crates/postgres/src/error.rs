@@ -86,6 +86,14 @@ impl Failed {
         }
     }
 
+    /// Whether another transaction wrote at the same moment what may be there once: the request's
+    /// key, the incident that gathers a class. Begun again, the transaction sees it.
+    pub(crate) fn met_its_like(&self) -> bool {
+        let Failed::Sql(error) = self else { return false };
+        let constraint = error.as_database_error().and_then(|error| error.constraint());
+        matches!(constraint, Some("audit_key_key" | "incident_gathering"))
+    }
+
     /// Whether the transaction was chosen to end a deadlock; the other one is done with it by now.
     pub(crate) fn is_deadlock(&self) -> bool {
         matches!(self, Failed::Sql(error)

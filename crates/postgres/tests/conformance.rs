@@ -13,6 +13,7 @@ use knarr_model::ids::{InstanceId, RowId, derived_id};
 use knarr_model::ports::store::EndpointState;
 use knarr_model::work::{RowKind, Timer};
 use knarr_postgres::Store;
+use knarr_testkit::conformance::guard::{GuardUnderTest, Guards};
 use knarr_testkit::conformance::store::{StoreUnderTest, Stores};
 use knarr_testkit::services::postgres;
 use sqlx::postgres::PgArguments;
@@ -26,6 +27,13 @@ struct Fresh;
 #[async_trait]
 impl StoreUnderTest for Fresh {
     async fn fresh(&self) -> Stores {
+        GuardUnderTest::fresh(self).await.stores
+    }
+}
+
+#[async_trait]
+impl GuardUnderTest for Fresh {
+    async fn fresh(&self) -> Guards {
         let database = postgres::database().await;
         let settings = settings(&database.url());
         let store = Store::connect(settings.clone()).await.expect("the store is opened");
@@ -36,7 +44,8 @@ impl StoreUnderTest for Fresh {
             move |(endpoint, state): (Arc<str>, EndpointState)| {
                 let url = url.clone();
                 async move {
-                    let sql = "UPDATE knarr.endpoint SET state = $2 WHERE name = $1";
+                    let sql = "UPDATE knarr.endpoint SET state = $2, closed = $2 = 'halted' \
+                               WHERE name = $1";
                     execute(&url, sqlx::query(sql).bind(&*endpoint).bind(state.as_str())).await;
                 }
                 .boxed()
@@ -51,10 +60,12 @@ impl StoreUnderTest for Fresh {
             };
             async move { execute(&url, sqlx::query(sql).bind(row.0)).await }.boxed()
         };
-        Stores::real(Arc::new(store.clone()), Arc::new(second), Arc::new(store), Arc::new(force))
+        let (store, second) = (Arc::new(store), Arc::new(second));
+        let stores = Stores::real(store.clone(), second.clone(), store.clone(), Arc::new(force))
             .refusing(endpoint_with_a_nul)
             .corrupting(Arc::new(corrupt))
-            .keeping(database)
+            .keeping(database);
+        Guards { stores, guard: store.clone(), second, incidents: store, sql: true }
     }
 }
 
@@ -82,3 +93,8 @@ async fn execute(url: &str, query: sqlx::query::Query<'static, Postgres, PgArgum
 }
 
 knarr_testkit::store_conformance!(Fresh);
+
+mod guard {
+    use super::*;
+    knarr_testkit::guard_conformance!(Fresh);
+}
