@@ -77,6 +77,9 @@ struct Asked {
     raw: bool,
 }
 
+/// Scans of each kind.
+const ROUNDS: usize = 36;
+
 fn asked() -> Vec<Asked> {
     const EXPECTED: [(&str, &str); 7] = [
         ("http://clean.test/a", "clean"),
@@ -88,12 +91,18 @@ fn asked() -> Vec<Asked> {
         ("ftp://clean.test/not-offered", "failed"),
     ];
     let mut asked = Vec::new();
-    for round in 0..4 {
+    for round in 0..ROUNDS {
         for (url, expected) in EXPECTED {
             // No service must remember one scan's URL for another's.
             let url = format!("{url}{}{round}", if url.contains('?') { "&" } else { "?n=" });
             let correlation = (round % 2 == 0).then(Uuid::now_v7);
-            asked.push(Asked { scan: Uuid::now_v7(), url, expected, correlation, raw: round >= 2 });
+            asked.push(Asked {
+                scan: Uuid::now_v7(),
+                url,
+                expected,
+                correlation,
+                raw: round % 4 >= 2,
+            });
         }
     }
     asked

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use knarr_model::commit::Outcome;
 use knarr_model::quarantine::Status;
-use knarr_model::{Class, digest};
+use knarr_model::{Class, InstanceId, digest};
 use knarr_saga::prelude::{RetryPolicy, Unhandled};
 
 use crate::kit::{
@@ -279,4 +279,29 @@ async fn infrastructure_trouble_uses_no_attempt() {
     assert_eq!(road.log(id(1)), ["begun", "go 1"]);
     assert_eq!(road.published::<Told>().len(), 1);
     assert_eq!(road.counters(0).unknown_commits.get(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pe_098_a_spoilt_instance_fails_visibly_and_its_neighbours_go_on() {
+    let mut road = Road::with(errand()).settings(|s| s.lanes = 1).start();
+    for n in 1..=3 {
+        road.begin(n, vec![set("one", 5_000), tell("x")]);
+    }
+    road.settle().await;
+    road.rows(|rows| rows.spoilt.insert(InstanceId(id(2))));
+    let goes = [1, 2, 3].map(|n| road.go(n, 1, vec![tell("y")]));
+    road.pass_and_settle(Duration::from_secs(30)).await;
+    for n in [1, 3] {
+        assert_eq!(road.log(id(n)), ["begun", "go 1", "timer one"]);
+    }
+    assert_eq!(road.outcome(goes[1]), Some(Outcome::Quarantined));
+    // The message and the timer, each with what is wrong.
+    let aside = road.quarantine();
+    assert_eq!(aside.len(), 2);
+    for row in &aside {
+        assert_eq!((row.class, row.instance), (Class::Exhausted, Some(InstanceId(id(2)))));
+        assert!(row.reason.contains("cannot be read: it was spoilt"), "{}", row.reason);
+    }
+    assert_eq!(road.instance(id(2)).map(|instance| instance.version), Some(1), "left as it was");
+    assert!(road.parked().is_empty());
 }

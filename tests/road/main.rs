@@ -1,6 +1,7 @@
 //! How messages travel the engine's road, in virtual time: each test drives real nodes over the
 //! memory store and a broker that fails on demand.
 
+mod bounds;
 mod calls;
 mod failing;
 mod identity;
@@ -12,6 +13,8 @@ mod ordered;
 mod outbox;
 mod outgoing;
 mod races;
+mod retention;
 mod stops;
 mod timers;
+mod unclaimed;
 mod waiting;

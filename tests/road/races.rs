@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use knarr_engine::Retention;
 use knarr_model::Class;
 use knarr_model::commit::Outcome;
 use knarr_model::ports::Store;
@@ -173,7 +174,9 @@ async fn a_halt_of_one_endpoint_leaves_the_other_at_work() {
 #[tokio::test(start_paused = true)]
 async fn pe_103_the_journal_is_swept_behind_its_retention() {
     let hour = 3600 * SECOND;
-    let mut road = Road::with(errand()).settings(|s| s.journal_retention = hour).start();
+    let mut road = Road::with(errand())
+        .settings(|s| s.retention = Retention { journal: hour, finished: hour })
+        .start();
     let ended = road.begin(1, vec![Act::Finish]);
     let lives = road.begin(2, vec![]);
     road.pass_and_settle(hour / 2).await;

@@ -11,6 +11,12 @@ use sqlx::sqlite::SqliteRow;
 use crate::error::Error;
 use crate::rows::{get, hex, id, json, some_json};
 
+const RETIRE: [&str; 2] = [
+    "DELETE FROM correlation WHERE generation = 1 AND (saga, instance) IN (
+        SELECT j.value ->> 0, unhex(j.value ->> 1) FROM json_each(?1) j)",
+    "UPDATE correlation SET free = 1 WHERE (saga, instance) IN (
+        SELECT j.value ->> 0, unhex(j.value ->> 1) FROM json_each(?1) j)",
+];
 const FIND: &str = "SELECT c.key_name, c.key_value, c.instance, c.generation, c.free
     FROM json_each(?2) j
     CROSS JOIN correlation c
@@ -133,6 +139,15 @@ pub(crate) async fn write(
 fn taken(write: &KeyWrite) -> CommitOutcome {
     let KeyWrite { by, key, by_start, .. } = write;
     CommitOutcome::KeyTaken { by: *by, key: key.clone(), by_start: *by_start }
+}
+
+/// Lets go of the keys of swept instances. One that was used again stays, free, so that its next
+/// owner does not bear the id of an earlier one.
+pub(crate) async fn retire(connection: &mut SqliteConnection, old: &str) -> Result<(), Error> {
+    for sql in RETIRE {
+        sqlx::query(sql).bind(old).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// Drops the keys of a purged instance.

@@ -32,6 +32,19 @@ pub enum Error {
         /// The newest schema this code knows.
         known: i64,
     },
+    /// The schema needs migrating, and opening may not do it.
+    #[error(
+        "{} is at schema {found}, schema {needed} is needed: run `migrate`",
+        path.display()
+    )]
+    Older {
+        /// The SQLite file.
+        path: PathBuf,
+        /// The schema in the file; 0 if there is none, or no file.
+        found: i64,
+        /// The schema needed.
+        needed: i64,
+    },
     /// The file is not one of ours, or its settings cannot be had.
     #[error("{} cannot be used: {why}", path.display())]
     Unusable {

@@ -33,6 +33,9 @@ impl File {
     /// Makes folders, takes the lock, brings the schema up to date, opens the connections.
     pub(crate) async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<File, Error> {
         let path = settings.path.clone();
+        if !settings.migrate && !tokio::fs::try_exists(&path).await.unwrap_or(true) {
+            return Err(migrate::older(&path, 0));
+        }
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             tokio::fs::create_dir_all(folder).await.map_err(|error| Error::Unusable {
                 path: path.clone(),
@@ -43,12 +46,15 @@ impl File {
         let options = options(&settings);
         let mut connection = options
             .clone()
-            .create_if_missing(true)
+            .create_if_missing(settings.migrate)
             .pragma("cache_size", format!("-{}", settings.cache_kib))
             .connect()
             .await
             .map_err(|error| Error::Unusable { path: path.clone(), why: error.to_string() })?;
-        migrate::migrate(&mut connection, &path).await?;
+        match settings.migrate {
+            true => migrate::migrate(&mut connection, &path).await?,
+            false => migrate::verify(&mut connection, &path).await?,
+        }
         migrate::check_durability(&mut connection, &path).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(settings.readers.max(1))

@@ -9,11 +9,23 @@ use knarr_model::{Instance, Slice};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
+use crate::correlation;
 use crate::error::Error;
 use crate::rows::{
     from_json, get, hex, id, ids, json, micros, name, raw, some_id, some_json, whole,
 };
 
+/// Found by the rows that finished them: nothing that changes is indexed.
+const OLD: &str = "SELECT DISTINCT i.saga, i.id FROM journal k
+    JOIN instance i ON i.saga = k.saga AND i.id = k.instance
+    WHERE k.at < ?1 AND k.to_state = 'Final' AND i.state = 'Final' AND i.updated_at < ?1
+        AND i.incident IS NULL
+        AND NOT EXISTS (SELECT 1 FROM parked p WHERE p.saga = i.saga AND p.instance = i.id)
+        AND NOT EXISTS (SELECT 1 FROM timer t WHERE t.saga = i.saga AND t.instance = i.id)
+        AND NOT EXISTS (SELECT 1 FROM activity a WHERE a.saga = i.saga AND a.instance = i.id)
+    LIMIT ?2";
+const DROP: &str = "DELETE FROM instance WHERE (saga, id) IN (
+    SELECT j.value ->> 0, unhex(j.value ->> 1) FROM json_each(?1) j)";
 const FIND: &str = "SELECT i.saga, i.id, i.run, i.state, i.version, i.definition_version,
         i.data, i.book, i.incident, i.updated_at
     FROM json_each(?2) j
@@ -34,15 +46,18 @@ const ENTOMB: &str = "UPDATE instance
     SET state = ?3, version = version + 1, data = 'null', book = ?4, updated_at = ?5
     WHERE saga = ?1 AND id = ?2";
 
-/// The instances among `wanted` that exist, with the time of their last change.
+/// An instance with the time of its last change, or why it cannot be read.
+type Found = (InstanceId, Result<(Instance, DateTime<Utc>), Error>);
+
+/// The instances among `wanted` that exist.
 pub(crate) async fn find(
     connection: &mut SqliteConnection,
     saga: &str,
     wanted: impl IntoIterator<Item = &InstanceId>,
-) -> Result<Vec<(Instance, DateTime<Utc>)>, Error> {
+) -> Result<Vec<Found>, Error> {
     let wanted = ids(wanted.into_iter().map(|id| &id.0))?;
     let rows = sqlx::query(FIND).bind(saga).bind(wanted).fetch_all(connection).await?;
-    rows.iter().map(read).collect()
+    rows.iter().map(|row| Ok((id(row, 1)?, read(row)))).collect()
 }
 
 /// Which slices lose because another commit was first, and which instances were swept meanwhile.
@@ -112,12 +127,13 @@ pub(crate) async fn entomb(
     now: DateTime<Utc>,
 ) -> Result<Option<()>, Error> {
     let found = find(connection, saga, [&instance]).await?;
-    let Some((instance, _)) = found.into_iter().next() else { return Ok(None) };
-    let Book { applied, produced, .. } = instance.book;
+    let Some((id, read)) = found.into_iter().next() else { return Ok(None) };
+    // A row that cannot be read must not keep a run from being purged.
+    let Book { applied, produced, .. } = read.map(|(row, _)| row.book).unwrap_or_default();
     let book = json(&Book { applied, produced, ..Book::default() })?;
     sqlx::query(ENTOMB)
         .bind(saga)
-        .bind(instance.id.0)
+        .bind(id.0)
         .bind(PURGED)
         .bind(book)
         .bind(micros(now))
@@ -139,4 +155,24 @@ fn read(row: &SqliteRow) -> Result<(Instance, DateTime<Utc>), Error> {
         incident: some_id(row, 8)?,
     };
     Ok((instance, crate::rows::instant(row, 9)?))
+}
+
+/// Deletes old finished instances of which nothing waits, and their keys.
+pub(crate) async fn sweep(
+    connection: &mut SqliteConnection,
+    before: DateTime<Utc>,
+    limit: usize,
+) -> Result<u64, Error> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let query = sqlx::query(OLD).bind(micros(before)).bind(limit);
+    let mut old: Vec<(String, String)> = Vec::new();
+    for row in &query.fetch_all(&mut *connection).await? {
+        old.push((get(row, 0)?, hex(get(row, 1)?).to_string()));
+    }
+    if old.is_empty() {
+        return Ok(0);
+    }
+    let old = json(&old)?;
+    correlation::retire(connection, &old).await?;
+    Ok(sqlx::query(DROP).bind(old).execute(connection).await?.rows_affected())
 }

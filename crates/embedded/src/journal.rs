@@ -28,12 +28,14 @@ const INSERT: &str = "INSERT INTO journal (saga, message_id, digest, instance, r
 const OF_INSTANCE: &str = "SELECT message_id, digest, instance, run, seq, event, from_state,
         to_state, outcome, at
     FROM journal WHERE saga = ?1 AND instance = ?2 ORDER BY n LIMIT ?3";
-/// A parked copy would be decided again, so its journal row stays as long as it waits.
+/// A parked copy would be decided again, so its journal row stays as long as it waits; and a sweep
+/// of instances finds one by the row that finished it.
 const SWEEP: &str = "DELETE FROM journal WHERE n IN (
     SELECT k.n FROM journal k
     WHERE k.at < ?1
         AND NOT EXISTS (SELECT 1 FROM instance i
-            WHERE i.saga = k.saga AND i.id = k.instance AND i.state NOT IN ('Final', 'Purged'))
+            WHERE i.saga = k.saga AND i.id = k.instance AND i.state <> 'Purged'
+                AND (i.state <> 'Final' OR k.to_state IS 'Final'))
         AND NOT EXISTS (SELECT 1 FROM parked p
             WHERE p.saga = k.saga AND p.message_id = k.message_id)
     ORDER BY k.at LIMIT ?2)";

@@ -32,6 +32,12 @@ pub(crate) async fn load(connection: &mut SqliteConnection, load: &Load) -> Resu
         seen = journal::find(connection, saga, &load.messages).await?;
         parked = parked::find(connection, saga, &load.messages).await?;
     }
-    let instances = found.into_iter().map(|(instance, _)| (instance.id, instance)).collect();
-    Ok(Loaded { endpoint, instances, keys, journal: seen, parked, waiting })
+    let (mut instances, mut unreadable) = (BTreeMap::new(), BTreeMap::new());
+    for (id, read) in found {
+        match read {
+            Ok((instance, _)) => drop(instances.insert(id, instance)),
+            Err(error) => drop(unreadable.insert(id, error.to_string())),
+        }
+    }
+    Ok(Loaded { endpoint, instances, unreadable, keys, journal: seen, parked, waiting })
 }

@@ -16,20 +16,12 @@ const STEPS: &[(&str, &str)] = &[
     (include_str!("../migrations/0002_transport.sql"), "PRAGMA user_version = 2"),
 ];
 
+/// The schema that this code needs.
+const KNOWN: i64 = STEPS.len() as i64;
+
 /// Brings the schema to the newest step.
 pub(crate) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
-    let known = STEPS.len() as i64;
-    let found = number(connection, "PRAGMA user_version").await?;
-    let application = number(connection, "PRAGMA application_id").await?;
-    let tables = number(connection, "SELECT count(*) FROM sqlite_schema").await?;
-    let fresh = found == 0 && tables == 0;
-    if !fresh && application != APPLICATION {
-        let why = "it is a SQLite file of another program".to_owned();
-        return Err(Error::Unusable { path: path.to_owned(), why });
-    }
-    if found > known {
-        return Err(Error::Newer { path: path.to_owned(), found, known });
-    }
+    let (found, fresh) = look(connection, path).await?;
     if fresh {
         sqlx::query(SET_APPLICATION).execute(&mut *connection).await?;
     }
@@ -40,6 +32,36 @@ pub(crate) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> R
         sqlx::query("COMMIT").execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// Refuses a file that is not at the newest step.
+pub(crate) async fn verify(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
+    match look(connection, path).await? {
+        (KNOWN, _) => Ok(()),
+        (found, _) => Err(older(path, found)),
+    }
+}
+
+/// What is said of a file that needs migrating.
+pub(crate) fn older(path: &Path, found: i64) -> Error {
+    Error::Older { path: path.to_owned(), found, needed: KNOWN }
+}
+
+/// The schema in the file, and whether there is nothing in it yet; refuses what is not ours or too
+/// new.
+async fn look(connection: &mut SqliteConnection, path: &Path) -> Result<(i64, bool), Error> {
+    let found = number(connection, "PRAGMA user_version").await?;
+    let application = number(connection, "PRAGMA application_id").await?;
+    let tables = number(connection, "SELECT count(*) FROM sqlite_schema").await?;
+    let fresh = found == 0 && tables == 0;
+    if !fresh && application != APPLICATION {
+        let why = "it is a SQLite file of another program".to_owned();
+        return Err(Error::Unusable { path: path.to_owned(), why });
+    }
+    if found > KNOWN {
+        return Err(Error::Newer { path: path.to_owned(), found, known: KNOWN });
+    }
+    Ok((found, fresh))
 }
 
 /// Refuses a file that would lose commits: no write-ahead log, or no fsync per commit.

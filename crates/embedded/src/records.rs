@@ -1,7 +1,6 @@
 //! The reading side: lists by page, one instance with everything around it, counts.
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use knarr_model::ids::{InstanceId, Name};
 use knarr_model::ports::records::{
@@ -101,7 +100,7 @@ impl Records for Store {
         let read = self.file.read(move |connection| {
             async move {
                 let found = instances::find(connection, &saga, [&id]).await?;
-                let found: Option<(_, DateTime<Utc>)> = found.into_iter().next();
+                let found = found.into_iter().next().map(|(_, read)| read).transpose()?;
                 let Some((instance, updated_at)) = found else { return Ok(None) };
                 Ok(Some(InstanceDetail {
                     instance,

@@ -56,7 +56,8 @@ async fn whole(
     id: InstanceId,
 ) -> Result<Option<Whole>, Error> {
     let found = instances::find(connection, saga, [&id]).await?;
-    let Some((instance, _)) = found.into_iter().next() else { return Ok(None) };
+    let Some((_, read)) = found.into_iter().next() else { return Ok(None) };
+    let (instance, _) = read?;
     let run = instance.run;
     let (calls, ended) = activities::all_of_instance(connection, saga, id).await?;
     Ok(Some(Whole {

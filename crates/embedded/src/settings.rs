@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Settings {
     /// The SQLite file; its folders are made, `<path>.lock` stands beside it.
     pub path: PathBuf,
+    /// Whether opening makes the file and brings its schema up to date; else it must be so already.
+    pub migrate: bool,
     /// Connections that read (load, lists, deliveries); at least 1.
     pub readers: u32,
     /// Writes that may wait for the one writer before callers wait.
@@ -29,6 +31,7 @@ impl Settings {
     pub fn new(path: impl Into<PathBuf>) -> Settings {
         Settings {
             path: path.into(),
+            migrate: true,
             readers: 4,
             waiting_writes: 256,
             group: 64,

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use knarr_model::commit::{Commit, CommitOutcome, Origin};
 use knarr_model::ids::{InstanceId, Name, NodeId, RowId};
 use knarr_model::ports::permit::Quota;
-use knarr_model::ports::store::{EndpointRow, Load, Loaded};
+use knarr_model::ports::store::{EndpointRow, Load, Loaded, Unclaimed};
 use knarr_model::ports::{Clock, Permits, StoreError};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::work::{
@@ -39,14 +39,16 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the file: makes folders, locks, brings the schema up to date.
+    /// Opens the file: makes folders, locks, brings the schema up to date unless the settings say
+    /// not to.
     ///
     /// Leases and deliveries of the process that had the file before are over: the lock proves that
     /// it is gone.
     ///
     /// # Errors
     /// [`Error::Locked`] while another process has the file, [`Error::Newer`] for a schema that
-    /// this code does not know, [`Error::Unusable`] for a foreign or unreachable file.
+    /// this code does not know, [`Error::Older`] for one that needs migrating when that is not
+    /// wanted, [`Error::Unusable`] for a foreign or unreachable file.
     pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Store, Error> {
         let file = File::open(settings, clock).await?;
         file.write(|connection| {
@@ -267,6 +269,12 @@ impl knarr_model::ports::Store for Store {
         Ok(read.await?)
     }
 
+    async fn unclaimed(&self, before: DateTime<Utc>) -> Result<Vec<Unclaimed>, StoreError> {
+        let now = self.now();
+        let read = self.file.ask(move |c| due::unclaimed(c, before, now).boxed());
+        Ok(read.await?)
+    }
+
     async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
         let endpoint = endpoint.clone();
         self.control(move |c| async move { endpoints::halt(c, &endpoint).await }.boxed()).await
@@ -304,6 +312,10 @@ impl knarr_model::ports::Store for Store {
             .boxed()
         })
         .await
+    }
+
+    async fn sweep_finished(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
+        self.keep(move |c| instances::sweep(c, before, limit).boxed()).await
     }
 
     async fn sweep(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use futures_util::FutureExt;
 use knarr_embedded::{Settings, Store};
-use knarr_model::ids::{Name, RowId};
+use knarr_model::ids::{InstanceId, Name, RowId};
 use knarr_model::ports::store::EndpointState;
 use knarr_model::work::{RowKind, Timer};
 use knarr_model::{Context, Slice};
@@ -48,7 +48,7 @@ impl Fresh {
         let store =
             Store::open(Settings::new(&path), clock).await.expect("a new file can be opened");
         let (first, second, records) = (store.clone(), store.clone(), store.clone());
-        let (forced, spoiled) = (path.clone(), path);
+        let (forced, spoiled, cut) = (path.clone(), path.clone(), path);
         let stores = Stores::real(
             Arc::new(first),
             Arc::new(second),
@@ -57,6 +57,9 @@ impl Fresh {
         )
         .refusing(twice)
         .corrupting(Arc::new(move |(kind, row)| spoil(spoiled.clone(), kind, row).boxed()))
+        .corrupting_instances(Arc::new(move |(saga, id)| {
+            spoil_instance(cut.clone(), saga, id).boxed()
+        }))
         .keeping(folder);
         (store, stores)
     }
@@ -105,6 +108,16 @@ async fn spoil(path: PathBuf, kind: RowKind, row: RowId) {
         RowKind::Parked => "UPDATE parked SET envelope = '{' WHERE id = ?1",
     };
     sqlx::query(sql).bind(row.0).execute(&mut connection).await.expect("the row is spoiled");
+}
+
+async fn spoil_instance(path: PathBuf, saga: Name, id: InstanceId) {
+    let mut connection = beside(&path).await;
+    sqlx::query("UPDATE instance SET data = '{' WHERE saga = ?1 AND id = ?2")
+        .bind(&*saga)
+        .bind(id.0)
+        .execute(&mut connection)
+        .await
+        .expect("the row is spoiled");
 }
 
 knarr_testkit::store_conformance!(Fresh);

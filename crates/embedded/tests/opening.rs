@@ -67,6 +67,38 @@ async fn a_newer_schema_is_refused_in_one_clear_line() {
 }
 
 #[tokio::test]
+async fn a_file_that_needs_migrating_is_refused_where_that_is_not_wanted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("deep").join("knarr.db");
+    let mut as_it_is = Settings::new(&path);
+    as_it_is.migrate = false;
+    let error = refused(as_it_is.clone()).await;
+    assert!(matches!(error, Error::Older { found: 0, .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("knarr.db") && text.contains("run `migrate`"), "{text}");
+    assert!(!path.parent().expect("a folder").exists(), "nothing was made");
+
+    open(&path).await.0.close().await;
+    let clock = Arc::new(TokioClock::real());
+    let opened = Store::open(as_it_is.clone(), clock).await.expect("it is up to date");
+    opened.close().await;
+
+    let mut beside =
+        SqliteConnectOptions::new().filename(&path).connect().await.expect("a connection");
+    sqlx::query("PRAGMA user_version = 1").execute(&mut beside).await.expect("it is set");
+    beside.close().await.expect("closed");
+    let error = refused(as_it_is.clone()).await;
+    assert!(matches!(error, Error::Older { found: 1, .. }), "{error}");
+
+    // An empty file is what is left of a first start that was cut off.
+    let empty = folder.path().join("empty.db");
+    std::fs::write(&empty, "").expect("written");
+    as_it_is.path = empty;
+    let error = refused(as_it_is).await;
+    assert!(matches!(error, Error::Older { found: 0, .. }), "{error}");
+}
+
+#[tokio::test]
 async fn a_file_of_another_program_is_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("their.db");

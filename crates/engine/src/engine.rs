@@ -23,6 +23,7 @@ use crate::receive;
 use crate::settings::Settings;
 use crate::shared::{Finished, Handed, LaneDoor, LaneSeat, Ports, Serving, Shared};
 use crate::telemetry::Counters;
+use crate::waits::Waits;
 
 /// An engine to be: its ports, and what it serves.
 pub struct Engine {
@@ -137,6 +138,9 @@ impl Engine {
         start.spawn("scheduler", dispatch::run_scheduler(shared.clone()).boxed());
         start.spawn("sweep", dispatch::run_sweep(shared.clone()).boxed());
         start.spawn("counts", dispatch::run_counts(shared.clone()).boxed());
+        let calls = self.activities.keys().cloned().collect();
+        let looking = dispatch::look_for_unclaimed(shared.clone(), calls);
+        start.spawn("unclaimed", looking.boxed());
         let permits: Arc<dyn Permits> = Arc::new(StorePermits(shared.ports.store.clone()));
         let calls = dispatch::run_calls(shared.clone(), Arc::new(self.activities), permits);
         start.spawn("calls", calls.boxed());
@@ -179,6 +183,7 @@ fn lay_lanes(
         admission: watch::Sender::new(Admission::Return),
         changed: Notify::new(),
         known_keys: parking_lot::Mutex::default(),
+        waits: Waits::default(),
         consuming: std::sync::atomic::AtomicBool::new(false),
     };
     (Arc::new(serving), lane_seats, relay_seats)
@@ -299,6 +304,11 @@ fn health(shared: &Shared) -> Health {
         let open = *serving.admission.borrow() == Admission::Go;
         if open && !serving.consuming.load(Ordering::Relaxed) {
             unready.push(format!("endpoint {name} is not consuming"));
+        }
+        if let Some((instance, rows)) = serving.waits.full().first() {
+            unready.push(format!(
+                "endpoint {name} takes in nothing more: {rows} messages of instance {instance} wait"
+            ));
         }
     }
     if shared.is_full() {

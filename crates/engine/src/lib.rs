@@ -10,11 +10,12 @@ mod route;
 mod settings;
 mod shared;
 mod telemetry;
+mod waits;
 
 pub use engine::{Engine, Health, Running};
 pub use error::Error;
 #[cfg(feature = "mutations")]
 pub use settings::Mutations;
-pub use settings::Settings;
+pub use settings::{Retention, Settings};
 pub use shared::Ports;
 pub use telemetry::Counters;

@@ -42,10 +42,18 @@ pub struct Settings {
     pub longest_backoff: Duration,
     /// How long a stop waits for what is in flight.
     pub drain: Duration,
-    /// How long journal rows of ended instances are kept.
-    pub journal_retention: Duration,
-    /// Messages in this node's outbox above which it stops consuming and claiming.
+    /// How long what is over is kept.
+    pub retention: Retention,
+    /// Messages in this node's outbox at which it stops consuming and claiming until they are fewer
+    /// than nine tenths of it.
     pub outbox_cap: usize,
+    /// Bytes of instance data that one batch may hold; a batch that loads more is taken in turns.
+    pub batch_bytes: usize,
+    /// Messages of one instance that wait in line, at which this node takes in nothing more for its
+    /// endpoint until they are fewer than nine tenths of it.
+    pub parked_cap: usize,
+    /// How long a due row may wait unclaimed before it is told what is missing.
+    pub unclaimed_after: Duration,
     /// Bytes of JSON that the data of one instance may have; a message after which they would have
     /// more is set aside, class `constraint`.
     pub max_data: usize,
@@ -60,6 +68,22 @@ pub struct Settings {
     /// Rules switched off, in test builds only.
     #[cfg(feature = "mutations")]
     pub mutations: Mutations,
+}
+
+/// How long what is over is kept; set-aside messages and tombstones stay until a person says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Journal rows of ended instances. Within it no message takes effect twice.
+    pub journal: Duration,
+    /// Finished instances and their business keys; afterwards a start begins afresh.
+    pub finished: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let month = Duration::from_secs(30 * 24 * 3600);
+        Retention { journal: month, finished: month }
+    }
 }
 
 impl Default for Settings {
@@ -81,8 +105,11 @@ impl Default for Settings {
             endpoint_poll: Duration::from_secs(1),
             longest_backoff: Duration::from_secs(2),
             drain: Duration::from_secs(8),
-            journal_retention: Duration::from_secs(30 * 24 * 3600),
+            retention: Retention::default(),
             outbox_cap: 100_000,
+            batch_bytes: 16 << 20,
+            parked_cap: 1_000,
+            unclaimed_after: Duration::from_secs(60),
             max_data: 4 << 20,
             publish_faults: true,
             mirror_errors: false,

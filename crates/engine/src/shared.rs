@@ -22,6 +22,7 @@ use crate::delivery::Incoming;
 use crate::node::Node;
 use crate::settings::Settings;
 use crate::telemetry::Counters;
+use crate::waits::Waits;
 
 /// How long after a call to the store was given up it may still be carried out.
 pub(crate) const DOUBT: Duration = Duration::from_secs(60);
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     in_hand: Mutex<BTreeSet<RowId>>,
     /// Messages of this node not yet confirmed.
     pub(crate) unpublished: AtomicUsize,
+    /// The outbox was at its cap and is not yet below nine tenths of it.
+    full: AtomicBool,
     /// Commits whose outcome was not known: the outbox must be read once more.
     pub(crate) doubts: AtomicU64,
     /// Monotonic milliseconds until which own rows that are not held come again: claimed rows were
@@ -84,6 +87,8 @@ pub(crate) struct Serving {
     pub(crate) changed: Notify,
     /// Whose keys are whose, as far as this node has seen.
     pub(crate) known_keys: Mutex<BTreeMap<Key, InstanceId>>,
+    /// What its batches have met that waits.
+    pub(crate) waits: Waits,
     /// Whether a consumer is really consuming now.
     pub(crate) consuming: AtomicBool,
 }
@@ -184,6 +189,7 @@ impl Shared {
             calls: Notify::new(),
             in_hand: Mutex::default(),
             unpublished: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
             doubts: AtomicU64::new(0),
             reclaim_until: AtomicU64::new(0),
             exhausted: AtomicBool::new(false),
@@ -270,7 +276,12 @@ impl Shared {
 
     /// Whether the outbox is so full that nothing more should be taken in.
     pub(crate) fn is_full(&self) -> bool {
-        self.unpublished.load(Ordering::Relaxed) >= self.settings.outbox_cap
+        let (unpublished, cap) =
+            (self.unpublished.load(Ordering::Relaxed), self.settings.outbox_cap);
+        let was = self.full.load(Ordering::Relaxed);
+        let full = unpublished >= cap || was && unpublished * 10 >= cap * 9;
+        self.full.store(full, Ordering::Relaxed);
+        full
     }
 }
 

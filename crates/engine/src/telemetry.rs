@@ -60,6 +60,12 @@ counters! {
     abandoned_threads,
     /// Leases lost.
     lost_leases,
+    /// Sweeps of what is over that did not work.
+    failed_sweeps,
+    /// Rows that had been due for long and that no process had claimed, when last looked.
+    unclaimed,
+    /// Instances that have waited long for a newer definition, when last looked.
+    newer_definition,
 }
 
 /// One counter.
@@ -70,6 +76,11 @@ impl Count {
     /// Adds `n`.
     pub fn add(&self, n: usize) {
         self.0.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    /// What is so many now, and may be fewer later.
+    pub(crate) fn set(&self, n: usize) {
+        self.0.store(n as u64, Ordering::Relaxed);
     }
 
     /// The value now.

@@ -11,6 +11,9 @@ use parking_lot::Mutex;
 /// Instances of newer definitions that are remembered at most: they are counted, not served.
 const REMEMBERED: usize = 1_000;
 
+/// A message for an instance of a newer definition is offered again every second.
+const LATELY: TimeDelta = TimeDelta::seconds(10);
+
 /// What waits at one endpoint, as this node has last seen it.
 #[derive(Default)]
 pub(crate) struct Waits {
@@ -73,11 +76,14 @@ impl Waits {
         !self.seen.lock().full.is_empty()
     }
 
+    /// Whether something that only a newer definition can read was met lately.
+    pub(crate) fn meets_newer(&self, now: DateTime<Utc>) -> bool {
+        self.seen.lock().newer.values().any(|newer| newer.last >= now - LATELY)
+    }
+
     /// How many instances have waited for a newer definition since `before`, and the version that
     /// all of them can be read with. Those that were not met lately are somebody else's.
     pub(crate) fn newer(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> Option<(usize, u32)> {
-        /// A message for such an instance is offered again every second.
-        const LATELY: TimeDelta = TimeDelta::seconds(10);
         let mut seen = self.seen.lock();
         seen.newer.retain(|_, newer| newer.last >= now - LATELY);
         let long = || seen.newer.values().filter(|newer| newer.since <= before);
@@ -119,6 +125,7 @@ mod tests {
                 holder: None,
             },
             instances: [(id, instance)].into(),
+            unreadable: BTreeMap::new(),
             keys: BTreeMap::new(),
             journal: BTreeMap::new(),
             parked: BTreeMap::new(),

@@ -56,7 +56,8 @@ async fn open(
     };
     match &config.store {
         StoreAt::Sqlite(path) => {
-            let settings = knarr_embedded::Settings::new(path);
+            let mut settings = knarr_embedded::Settings::new(path);
+            settings.migrate = migrate;
             let opened = knarr_embedded::Store::open(settings, clock.clone()).await;
             opened
                 .map(OpenStore::Embedded)

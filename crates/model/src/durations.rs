@@ -2,9 +2,34 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 /// The units, longest name first where one begins with another.
 const UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// The last instant that everything can write and read again: JSON, SQL, people.
+pub const LAST_INSTANT: DateTime<Utc> = match DateTime::from_timestamp(253_402_300_799, 0) {
+    Some(instant) => instant,
+    None => DateTime::UNIX_EPOCH,
+};
+
+/// The instant `delay` after `at`, but never after [`LAST_INSTANT`].
+///
+/// ```
+/// use std::time::Duration;
+/// use knarr_model::durations::{LAST_INSTANT, later};
+/// assert_eq!(later(LAST_INSTANT, Duration::MAX).to_rfc3339(), "9999-12-31T23:59:59+00:00");
+/// ```
+pub fn later(at: DateTime<Utc>, delay: Duration) -> DateTime<Utc> {
+    checked_later(at, delay).unwrap_or(LAST_INSTANT)
+}
+
+/// The instant `delay` after `at`, if there is one not after [`LAST_INSTANT`].
+pub fn checked_later(at: DateTime<Utc>, delay: Duration) -> Option<DateTime<Utc>> {
+    let later = TimeDelta::from_std(delay).ok().and_then(|delay| at.checked_add_signed(delay));
+    later.filter(|later| *later <= LAST_INSTANT)
+}
 
 /// Reads a duration: a whole number and one of the units `ms`, `s`, `m`, `h`, `d`.
 ///

@@ -28,7 +28,10 @@ pub enum Addressing {
         /// Exchanges of the base types; each is bound to the message's own exchange.
         bases: Vec<String>,
     },
-    /// To an endpoint's exchange, declared with its queue; mandatory.
+    /// To an endpoint's exchange, declared with its queue; mandatory. One whose queue is missing all
+    /// the same, deleted since it was declared, comes back
+    /// ([`Published::Returned`](crate::ports::transport::Published::Returned)): it is set aside,
+    /// class `unroutable`, and never published into nothing.
     Queue,
     /// To an exchange, declared alone; mandatory.
     Exchange,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use knarr_model::ids::{InstanceId, Name};
-use knarr_model::instance::{Book, Instance, PURGED};
+use knarr_model::instance::{Book, FINAL, Instance, PURGED};
 use knarr_model::ports::records::{InstanceSummary, StateCount};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -13,6 +13,32 @@ use uuid::Uuid;
 
 use crate::error::Failed;
 use crate::rows;
+
+/// Old finished instances are found by the journal rows that finished them: nothing that changes is
+/// indexed here. One that is written meanwhile stays, and so does a key that another instance has
+/// taken; a key that was used again becomes free, so that its next owner does not bear the id of an
+/// earlier one.
+const SWEEP: &str = "
+WITH old AS MATERIALIZED (
+  SELECT DISTINCT i.saga, i.id
+  FROM journal j JOIN instance i ON i.id = j.instance AND i.saga = j.saga
+  WHERE j.at < $1 AND j.to_state = $3 AND i.state = $3 AND i.updated_at < $1
+    AND i.incident IS NULL
+    AND NOT EXISTS (SELECT FROM parked w WHERE w.instance = i.id AND w.saga = i.saga)
+    AND NOT EXISTS (SELECT FROM timer w WHERE w.instance = i.id AND w.saga = i.saga)
+    AND NOT EXISTS (SELECT FROM activity w WHERE w.instance = i.id AND w.saga = i.saga)
+  LIMIT $2),
+gone AS (
+  DELETE FROM instance i USING old
+  WHERE i.id = old.id AND i.saga = old.saga AND i.state = $3 AND i.updated_at < $1
+  RETURNING i.saga, i.id),
+dropped AS (
+  DELETE FROM correlation c USING gone
+  WHERE c.instance = gone.id AND c.saga = gone.saga AND c.generation = 1),
+freed AS (
+  UPDATE correlation c SET free = true FROM gone
+  WHERE c.instance = gone.id AND c.saga = gone.saga AND c.generation > 1 AND NOT c.free)
+SELECT count(*) FROM gone";
 
 /// Statement (c) of a commit. Rows are locked in the order of their ids, so that two batches that
 /// share instances queue up instead of deadlocking. The version check is what makes concurrent
@@ -205,4 +231,15 @@ pub(crate) fn read(saga: &Name, row: &PgRow) -> Result<Instance, String> {
         book: rows::json(row, "book")?,
         incident: rows::get(row, "incident")?,
     })
+}
+
+/// Deletes old finished instances of which nothing waits, and lets go of their keys.
+pub(crate) async fn sweep(
+    connection: &mut PgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64, Failed> {
+    let swept = sqlx::query(SWEEP).bind(before).bind(limit).bind(FINAL).fetch_one(connection);
+    let count: i64 = swept.await?.try_get(0)?;
+    Ok(count.unsigned_abs())
 }

@@ -18,13 +18,15 @@ SELECT message_id AS id, digest, instance, run, seq, event, from_state, to_state
 FROM journal WHERE saga = $1 AND instance = $2 ORDER BY line LIMIT $3";
 
 /// Rows lie in the order of writing, so that the oldest are met first. Those of a live instance
-/// stay, and those of a message that is parked: a copy that waits would be decided again.
+/// stay, and those of a message that is parked: a copy that waits would be decided again. A sweep of
+/// instances finds one by the row that finished it, which stays as long.
 const SWEEP: &str = "
 DELETE FROM journal WHERE ctid = ANY (ARRAY (
   SELECT j.ctid FROM journal j
   WHERE j.at < $1
     AND NOT EXISTS (SELECT FROM instance i
-                    WHERE i.saga = j.saga AND i.id = j.instance AND i.state NOT IN ($3, $4))
+                    WHERE i.saga = j.saga AND i.id = j.instance AND i.state <> $4
+                      AND (i.state <> $3 OR j.to_state IS NOT DISTINCT FROM $3))
     AND NOT EXISTS (SELECT FROM parked p
                     WHERE p.saga = j.saga AND p.message_id = j.message_id)
   LIMIT $2))";

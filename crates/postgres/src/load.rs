@@ -76,6 +76,7 @@ pub(crate) async fn load(connection: &mut PgConnection, load: &Load) -> Result<L
 struct Parts {
     endpoint: Option<EndpointRow>,
     instances: BTreeMap<InstanceId, knarr_model::Instance>,
+    unreadable: BTreeMap<InstanceId, String>,
     keys: BTreeMap<Key, KeyRow>,
     journal: BTreeMap<MessageId, (knarr_model::Digest, knarr_model::commit::Outcome)>,
     parked: BTreeMap<MessageId, (knarr_model::Digest, RowId)>,
@@ -87,8 +88,11 @@ impl Parts {
         match rows::get::<i32>(row, "kind")? {
             0 => self.endpoint = Some(endpoint(load, row)?),
             1 => {
-                let instance = instances::read(&load.saga, row)?;
-                self.instances.insert(instance.id, instance);
+                let id = InstanceId(rows::get(row, "id")?);
+                match instances::read(&load.saga, row) {
+                    Ok(instance) => drop(self.instances.insert(id, instance)),
+                    Err(error) => drop(self.unreadable.insert(id, error)),
+                }
             }
             2 => {
                 let key = Key { name: rows::text(row, "state")?, value: rows::text(row, "data")? };
@@ -123,11 +127,11 @@ impl Parts {
     }
 
     fn whole(self, load: &Load) -> Result<Loaded, StoreError> {
-        let Parts { endpoint, instances, keys, journal, parked, waiting } = self;
+        let Parts { endpoint, instances, unreadable, keys, journal, parked, waiting } = self;
         let endpoint = endpoint.ok_or_else(|| {
             StoreError::Fatal(format!("endpoint `{}` has no row yet", load.endpoint))
         })?;
-        Ok(Loaded { endpoint, instances, keys, journal, parked, waiting })
+        Ok(Loaded { endpoint, instances, unreadable, keys, journal, parked, waiting })
     }
 }
 

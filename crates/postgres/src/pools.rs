@@ -10,14 +10,18 @@ use futures_util::future::BoxFuture;
 use knarr_model::ports::StoreError;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgPool};
-use sqlx::{Connection, PgConnection, Postgres, Transaction};
+use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Transaction};
 use tokio::sync::Semaphore;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::error::{Error, Failed};
 use crate::schema::Schema;
 use crate::session::{Purpose, Session};
 use crate::settings::Settings;
+
+/// Work that takes longer is told: the database is slow, or somebody else has its locks.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// A connection that was idle this long is asked whether it is still there before it is used.
 const STALE: Duration = Duration::from_secs(2);
@@ -78,6 +82,7 @@ impl Pools {
 /// A pool and its bounds.
 #[derive(Clone)]
 pub(crate) struct Pool {
+    purpose: Purpose,
     connections: PgPool,
     /// As many as connections: callers queue here, where waiting is fair and bounded. A caller
     /// that the pool lets open a connection never looks at idle ones again (sqlx #2848).
@@ -120,6 +125,7 @@ impl Pool {
             })
             .connect_lazy_with(options);
         Ok(Pool {
+            purpose,
             connections,
             places: Arc::new(Semaphore::new(size as usize)),
             acquire_timeout: settings.acquire_timeout,
@@ -204,7 +210,7 @@ impl Pool {
         let answer_timeout = self.answer_timeout;
         let mut lent = Lent { connection, spared: false, answer_timeout };
         let answer = match lent.connection.as_mut() {
-            Some(connection) => timeout(self.answer_timeout, work(connection)).await,
+            Some(connection) => self.answer(work(connection)).await,
             None => return Err(Failed::Sql(sqlx::Error::PoolClosed)),
         };
         let result = match answer {
@@ -220,6 +226,20 @@ impl Pool {
         drop(lent);
         drop(place);
         result
+    }
+}
+
+impl Pool {
+    /// Waits for an answer, and says when it does not come soon.
+    async fn answer<T>(&self, work: BoxFuture<'_, T>) -> Result<T, Elapsed> {
+        let mut work = work;
+        let soon = SLOW.min(self.answer_timeout);
+        if let Ok(answer) = timeout(soon, &mut work).await {
+            return Ok(answer);
+        }
+        let purpose = self.purpose.told();
+        tracing::warn!(purpose, "the database has given no answer for {soon:?}; waiting on");
+        timeout(self.answer_timeout - soon, work).await
     }
 }
 
@@ -285,7 +305,9 @@ pub(crate) async fn pause(time: Duration) {
 
 pub(crate) fn connect_options(settings: &Settings) -> Result<PgConnectOptions, Error> {
     let options = PgConnectOptions::from_str(&settings.url)
-        .map_err(|error| Error::Url(without_password(&error.to_string(), &settings.url)))?;
+        .map_err(|error| Error::Url(without_password(&error.to_string(), &settings.url)))?
+        // The driver would write whole statements into the log; `Pool::answer` says what is slow.
+        .disable_statement_logging();
     Ok(match options.get_application_name() {
         Some(_) => options,
         None => options.application_name("knarr"),

@@ -40,6 +40,19 @@ pub(crate) enum Purpose {
     Notify,
 }
 
+impl Purpose {
+    /// As it stands in the log.
+    pub(crate) fn told(self) -> &'static str {
+        match self {
+            Purpose::Engine => "engine",
+            Purpose::Control => "control",
+            Purpose::Reading => "reading",
+            Purpose::Lease => "lease",
+            Purpose::Notify => "notify",
+        }
+    }
+}
+
 /// The settings of a session, as text.
 pub(crate) struct Session {
     search_path: String,

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use knarr_model::commit::{Commit, CommitOutcome, Origin};
 use knarr_model::ids::{InstanceId, Name, NodeId, RowId};
 use knarr_model::ports::permit::Quota;
-use knarr_model::ports::store::{EndpointRow, Load, Loaded};
+use knarr_model::ports::store::{EndpointRow, Load, Loaded, Unclaimed};
 use knarr_model::ports::{Permits, StoreError};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::work::{
@@ -28,7 +28,7 @@ use crate::session::warn_of_unsafe_settings;
 use crate::settings::Settings;
 use crate::signal::{Carriers, Made, Signal};
 use crate::{activities, endpoints, journal, load, migrate, nodes, origins, outbox, parked};
-use crate::{due, permits, purge, timers};
+use crate::{due, instances, permits, purge, timers};
 
 /// A store over Postgres 15 or newer. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -345,6 +345,10 @@ impl knarr_model::ports::Store for Store {
             .await
     }
 
+    async fn unclaimed(&self, before: DateTime<Utc>) -> Result<Vec<Unclaimed>, StoreError> {
+        self.pools().engine.run(move |connection| due::unclaimed(connection, before).boxed()).await
+    }
+
     async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
         let (fence, endpoint) = (self.inner.schema.fence(endpoint), endpoint.clone());
         self.pools()
@@ -396,6 +400,14 @@ impl knarr_model::ports::Store for Store {
                 }
                 .boxed()
             })
+            .await
+    }
+
+    async fn sweep_finished(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.pools()
+            .control
+            .transact(move |connection| instances::sweep(connection, before, limit).boxed())
             .await
     }
 

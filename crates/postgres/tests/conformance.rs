@@ -51,6 +51,18 @@ impl GuardUnderTest for Fresh {
                 .boxed()
             }
         };
+        let corrupt_instance = {
+            let url = url.clone();
+            move |(saga, id): (Arc<str>, InstanceId)| {
+                let url = url.clone();
+                async move {
+                    let sql =
+                        "UPDATE knarr.instance SET data = '{\"cut' WHERE saga = $1 AND id = $2";
+                    execute(&url, sqlx::query(sql).bind(saga.to_string()).bind(id.0)).await;
+                }
+                .boxed()
+            }
+        };
         let corrupt = move |(kind, row): (RowKind, RowId)| {
             let url = url.clone();
             let sql = match kind {
@@ -64,6 +76,7 @@ impl GuardUnderTest for Fresh {
         let stores = Stores::real(store.clone(), second.clone(), store.clone(), Arc::new(force))
             .refusing(endpoint_with_a_nul)
             .corrupting(Arc::new(corrupt))
+            .corrupting_instances(Arc::new(corrupt_instance))
             .keeping(database);
         Guards { stores, guard: store.clone(), second, incidents: store, sql: true }
     }

@@ -113,19 +113,23 @@ impl<M: Machine> Definition for Defined<M> {
         let bad = |reason| BadMessage::Payload { event: taken.kind.exchange.clone(), reason };
         let payload = (taken.kind.decode)(&envelope.message).map_err(bad)?;
         let payload: &dyn Any = &*payload;
-        let by_id = |id: Option<uuid::Uuid>| {
+        let nobody = |why: &str| bad(format!("it names no instance of {}: {why}", self.0.name));
+        let by_id = |id: Option<uuid::Uuid>, member: &str| {
             id.map(|id| Target::Id(InstanceId(id)))
-                .ok_or_else(|| bad("it names no instance: its id is absent or zero".to_owned()))
+                .ok_or_else(|| nobody(&format!("{member} is absent or zero")))
         };
         let target = match &taken.correlation {
-            Some(Correlation::Id(read)) => by_id(read(payload))?,
+            Some(Correlation::Id(read)) => by_id(read(payload), "the id declared for it")?,
             Some(Correlation::Key(name, read)) => match read(payload) {
                 value if value.is_empty() => {
-                    return Err(bad(format!("it names no instance: its key `{name}` is empty")));
+                    return Err(nobody(&format!("its key `{name}` is empty")));
                 }
                 value => Target::Key(knarr_model::commit::Key { name: (*name).to_owned(), value }),
             },
-            None => by_id((taken.kind.conventional_id)(payload))?,
+            None => {
+                let member = "its correlation_id (or event_id, command_id)";
+                by_id((taken.kind.conventional_id)(payload), member)?
+            }
         };
         Ok(Correlated {
             event: taken.kind.exchange.clone(),

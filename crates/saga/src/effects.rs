@@ -4,7 +4,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
+use knarr_model::durations::{LAST_INSTANT, checked_later};
 use knarr_model::effect::{self, Destination};
 use knarr_model::headers::HeaderValue;
 use knarr_model::ids::derived_id;
@@ -212,21 +213,32 @@ impl<M> Effects<M> {
     }
 
     /// Sets a timer that is due in `delay`; a live timer of the same name is replaced.
-    /// Answers the timer's token.
+    /// Answers the timer's token. The step fails when `delay` ends after the year 9999.
     pub fn schedule(&mut self, timer: impl Timer, delay: Duration) -> RowId {
-        let due = TimeDelta::from_std(delay)
-            .ok()
-            .and_then(|delay| self.scene.at.checked_add_signed(delay))
-            .unwrap_or(DateTime::<Utc>::MAX_UTC);
-        self.schedule_at(timer, due)
+        let due = checked_later(self.scene.at, delay);
+        if due.is_none() {
+            self.too_late(timer.name(), format!("in {delay:?}"));
+        }
+        self.set(timer.name(), due.unwrap_or(LAST_INSTANT))
     }
 
     /// Sets a timer that is due at `due`; a live timer of the same name is replaced.
-    /// Answers the timer's token.
+    /// Answers the timer's token. The step fails when `due` lies after the year 9999.
     pub fn schedule_at(&mut self, timer: impl Timer, due: DateTime<Utc>) -> RowId {
+        if due > LAST_INSTANT {
+            self.too_late(timer.name(), format!("at {due}"));
+        }
+        self.set(timer.name(), due.min(LAST_INSTANT))
+    }
+
+    fn too_late(&mut self, timer: &str, when: String) {
+        self.errors.push(format!("timer `{timer}` due {when}: that is after the year 9999"));
+    }
+
+    fn set(&mut self, timer: &str, due: DateTime<Utc>) -> RowId {
         let index = next(&mut self.counts.timers);
         let token = RowId(self.derive(b"timer", index));
-        let name = timer.name().to_owned();
+        let name = timer.to_owned();
         let replaces = self
             .book
             .timers

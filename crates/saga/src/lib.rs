@@ -103,13 +103,13 @@ pub mod check;
 mod decide;
 mod defined;
 pub mod definition;
+mod drawing;
 mod durations;
 mod effects;
 mod event;
 mod index;
 mod joins;
 mod machine;
-mod mermaid;
 mod message;
 mod payload;
 pub mod prelude;
@@ -128,11 +128,11 @@ pub use definition::{
     BadMessage, Cause, Correlated, Decision, Definition, Event, Live, Target as InstanceTarget,
     Verdict,
 };
+pub use drawing::{dot, mermaid, svg};
 pub use durations::{days, hours, millis, minutes, seconds};
 pub use effects::Effects;
 pub use event::{Call, Fact, Timer, after, done, ended, failed, on};
 pub use machine::Machine;
-pub use mermaid::mermaid;
 pub use states::{States, Target, fail};
 pub use table::{MissingPolicy, Table, Unhandled};
 

@@ -22,7 +22,7 @@ impl StoreUnderTest for Memory {
     async fn fresh(&self) -> Stores {
         let clock = ManualClock::new(7);
         let store = MemoryStore::mutated(Arc::new(clock.clone()), self.0);
-        let forced = store.clone();
+        let (forced, spoilt) = (store.clone(), store.clone());
         let advanced = clock.clone();
         Stores {
             store: Arc::new(store.clone()),
@@ -47,6 +47,10 @@ impl StoreUnderTest for Memory {
             }),
             refused: None,
             corrupt: None,
+            corrupt_instance: Some(Arc::new(move |(_, id)| {
+                let store = spoilt.clone();
+                async move { store.with_rows(|rows| rows.spoilt.extend([id])) }.boxed()
+            })),
             keep: None,
         }
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use knarr_model::commit::{Commit, CommitOutcome, Origin};
+use knarr_model::commit::{Commit, CommitOutcome, Origin, Slice};
 use knarr_model::ports::permit::Quota;
-use knarr_model::ports::store::{EndpointRow, Load, Loaded, Store, StoreError};
+use knarr_model::ports::store::{EndpointRow, Load, Loaded, Store, StoreError, Unclaimed};
 use knarr_model::ports::{Clock, Permits};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::work::{
@@ -35,6 +35,7 @@ pub(crate) enum Op {
     Fence,
     /// What the guard asks without the fence.
     Guard,
+    Sweep,
     Other,
 }
 
@@ -94,6 +95,8 @@ pub(crate) struct Shelf {
     refuses: Mutex<Option<Refusal>>,
     /// The most rows that one claim gave to a node.
     largest_claim: Mutex<usize>,
+    /// Bytes of data and of messages: the most in one commit, and in all.
+    sizes: Mutex<(usize, usize)>,
 }
 
 impl Shelf {
@@ -103,6 +106,7 @@ impl Shelf {
             answers: Mutex::default(),
             refuses: Mutex::default(),
             largest_claim: Mutex::default(),
+            sizes: Mutex::default(),
         }
     }
 
@@ -116,6 +120,16 @@ impl Shelf {
         self.answers.lock().clone()
     }
 
+    /// The most bytes that one commit has written, and what all have.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        *self.sizes.lock()
+    }
+
+    /// Begins to count bytes anew.
+    pub(crate) fn forget_sizes(&self) {
+        *self.sizes.lock() = (0, 0);
+    }
+
     /// The most rows that one claim of calls has given.
     pub(crate) fn largest_claim(&self) -> usize {
         *self.largest_claim.lock()
@@ -126,6 +140,11 @@ impl Shelf {
         if let Some(reason) = refused {
             self.answers.lock().push("refused");
             return Err(StoreError::Data(reason));
+        }
+        let bytes = bytes_of(&commit);
+        {
+            let mut sizes = self.sizes.lock();
+            *sizes = (sizes.0.max(bytes), sizes.1 + bytes);
         }
         let outcome = self.rows.commit(commit).await?;
         self.answers.lock().push(match &outcome {
@@ -140,6 +159,15 @@ impl Shelf {
         });
         Ok(outcome)
     }
+}
+
+/// Bytes of instance data and of messages in a commit.
+fn bytes_of(commit: &Commit) -> usize {
+    let of_slice = |slice: &Slice| {
+        let data = slice.instance.as_ref().map_or(0, |instance| instance.data.get().len());
+        data + slice.outgoing.iter().map(|message| message.body.len()).sum::<usize>()
+    };
+    commit.slices.iter().map(of_slice).sum()
 }
 
 /// One node's way to the shelf.
@@ -279,6 +307,10 @@ impl Store for Reach {
         self.through(Op::Other, self.shelf.rows.next_due(endpoints)).await
     }
 
+    async fn unclaimed(&self, before: DateTime<Utc>) -> Result<Vec<Unclaimed>, StoreError> {
+        self.through(Op::Other, self.shelf.rows.unclaimed(before)).await
+    }
+
     async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
         self.shelf.rows.halt(endpoint).await
     }
@@ -296,8 +328,12 @@ impl Store for Reach {
         self.shelf.rows.purge(endpoint, saga, instance).await
     }
 
+    async fn sweep_finished(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
+        self.through(Op::Sweep, self.shelf.rows.sweep_finished(before, limit)).await
+    }
+
     async fn sweep(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
-        self.through(Op::Other, self.shelf.rows.sweep(before, limit)).await
+        self.through(Op::Sweep, self.shelf.rows.sweep(before, limit)).await
     }
 
     async fn wait_for_work(&self, at_most: Duration) {

@@ -72,6 +72,17 @@ fn a_store_that_refuses_for_good_ends_the_start() {
 }
 
 #[test]
+fn a_store_without_tables_is_refused_where_migrating_is_not_wanted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let serve = ["serve", "--no-migrate", "--listen", "127.0.0.1:0"];
+    let told = said(knarr(folder.path(), &serve));
+    assert_eq!(told.code, 1, "{told:?}");
+    let clear = |line: &str| line.contains("KNARR_STORE") && line.contains("run `migrate`");
+    assert!(told.err.lines().any(clear), "{told:?}");
+    assert!(!folder.path().join("knarr-data/knarr.db").exists(), "no file was made");
+}
+
+#[test]
 fn output_that_nobody_reads_any_more_is_no_failure() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = knarr(folder.path(), &["completions", "bash"]);

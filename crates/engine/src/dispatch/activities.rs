@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use knarr_model::durations::later;
 use knarr_model::fault::{Failure, FailureKind};
 use knarr_model::ports::{Activity, Attempt, Permits};
 use knarr_model::work::{ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, EndedCall};
@@ -175,7 +176,7 @@ fn outcome(
     };
     match failure.kind {
         FailureKind::Again => AttemptOutcome::Again {
-            due_at: clock.now() + failure.after.unwrap_or_default(),
+            due_at: later(clock.now(), failure.after.unwrap_or_default()),
             memo: failure.memo,
             used: false,
         },
@@ -184,7 +185,7 @@ fn outcome(
         }
         FailureKind::Transient => match retry.delay_after(task.attempt, clock.random(1000)) {
             Some(delay) => AttemptOutcome::Again {
-                due_at: clock.now() + delay.max(failure.after.unwrap_or_default()),
+                due_at: later(clock.now(), delay.max(failure.after.unwrap_or_default())),
                 memo: task.memo.clone(),
                 used: true,
             },

@@ -7,6 +7,7 @@ mod lease;
 mod relay;
 mod scheduler;
 mod sweep;
+mod unclaimed;
 
 pub(crate) use activities::run as run_calls;
 pub(crate) use counts::run as run_counts;
@@ -14,3 +15,4 @@ pub(crate) use lease::keep as keep_lease;
 pub(crate) use relay::{RelaySeat, run as run_relay, take_over};
 pub(crate) use scheduler::run as run_scheduler;
 pub(crate) use sweep::run as run_sweep;
+pub(crate) use unclaimed::run as look_for_unclaimed;

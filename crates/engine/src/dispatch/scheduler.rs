@@ -16,6 +16,7 @@ use crate::shared::{Serving, Shared};
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut failures = 0;
     while lease::valid(&shared).await && !shared.is_stopping() {
+        give_way(&shared).await;
         let claim = claim(&shared);
         let full = match round(&shared, &claim).await {
             Ok(full) => {
@@ -34,6 +35,14 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         if !full {
             rest(&shared, &claim.endpoints).await;
         }
+    }
+}
+
+/// A node that meets what only a newer definition can read lets those that have it claim first.
+async fn give_way(shared: &Shared) {
+    let now = shared.ports.clock.now();
+    if shared.endpoints.values().any(|serving| serving.waits.meets_newer(now)) {
+        shared.pause(shared.settings.poll / 2).await;
     }
 }
 

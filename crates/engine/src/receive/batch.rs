@@ -32,6 +32,7 @@ pub(super) struct Batches {
     thread: Box<dyn LaneThread>,
     outbox: mpsc::Sender<Handed>,
     finished: Arc<Finished>,
+    most: usize,
 }
 
 /// What is learnt about a batch while it goes round.
@@ -67,7 +68,8 @@ impl Batches {
         finished: Arc<Finished>,
     ) -> Self {
         let thread = shared.ports.spawn.lane_thread(&name);
-        Batches { shared, serving, name, thread, outbox, finished }
+        let most = shared.settings.max_batch;
+        Batches { shared, serving, name, thread, outbox, finished, most }
     }
 
     /// Runs a batch to its end. Returns what lost a race and goes first in the next batch.
@@ -118,6 +120,9 @@ impl Batches {
             Ok(None) => return Next::Again(batch),
             Err(error) => return self.store_failed(batch, round, &error).await,
         };
+        if batch.len() > 1 && !self.fits(&loaded) {
+            return Next::Apart(batch);
+        }
         let row = loaded.endpoint.clone();
         if self.shared.settings.mutations().ack_before_commit {
             settle_done(&batch, &vec![true; batch.len()]).await;
@@ -170,7 +175,29 @@ impl Batches {
             keys: keys.into_iter().collect(),
             messages: batch.iter().map(|incoming| incoming.id).collect(),
         };
-        self.shared.ports.store.load(load).await
+        let asked = load.instances.clone();
+        let loaded = self.shared.ports.store.load(load).await?;
+        let (cap, now) = (self.shared.settings.parked_cap, self.shared.ports.clock.now());
+        self.serving.waits.note(&asked, &loaded, cap, self.serving.saga.version(), now);
+        Ok(loaded)
+    }
+
+    /// Whether what was loaded fits into memory beside what else is decided. Batches become as large
+    /// as they may by what was met last.
+    fn fits(&mut self, loaded: &Loaded) -> bool {
+        let bytes: usize =
+            loaded.instances.values().map(|instance| instance.data.get().len()).sum();
+        let most = self.shared.settings.batch_bytes;
+        let each = bytes / loaded.instances.len().max(1);
+        let max = self.shared.settings.max_batch.max(1);
+        // Two leave room for one of each source.
+        self.most = (most / each.max(1)).clamp(2.min(max), max);
+        bytes <= most
+    }
+
+    /// How many messages the next batch may have.
+    pub(super) fn most(&self) -> usize {
+        self.most
     }
 
     /// Whether this batch may not be decided now. A pause stops the broker's messages only.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use knarr_guard::Admission;
+use knarr_model::ports::store::Load;
 use knarr_model::ports::transport::{Consumer, Delivery};
 use tokio::sync::mpsc;
 
@@ -53,12 +54,13 @@ async fn consume(
         if *admission.borrow_and_update() != Admission::Go {
             break;
         }
-        if shared.is_full() {
-            // The outbox is at its cap: nothing more is taken in until the broker has caught up.
+        if shared.is_full() || serving.waits.is_full() {
+            // Nothing more is taken in until the broker, or what waits in line, has caught up.
             shared.pause(shared.settings.poll).await;
             if shared.is_stopping() {
                 break;
             }
+            look_again(shared, serving).await;
             continue;
         }
         let came = tokio::select! {
@@ -93,6 +95,28 @@ async fn consume(
         }
     }
     consumer.stop().await;
+}
+
+/// Looks how many messages wait of the instances that had too many: nothing else may ask for them.
+async fn look_again(shared: &Shared, serving: &Serving) {
+    let instances: Vec<_> = serving.waits.full().into_iter().map(|(id, _)| id).collect();
+    if instances.is_empty() {
+        return;
+    }
+    let load = Load {
+        endpoint: serving.endpoint.name.clone(),
+        saga: serving.saga.name().clone(),
+        instances: instances.clone(),
+        keys: Vec::new(),
+        messages: Vec::new(),
+    };
+    match shared.ports.store.load(load).await {
+        Ok(loaded) => {
+            let (cap, now) = (shared.settings.parked_cap, shared.ports.clock.now());
+            serving.waits.note(&instances, &loaded, cap, serving.saga.version(), now);
+        }
+        Err(error) => tracing::warn!("cannot see what waits: {error}"),
+    }
 }
 
 /// Sends a delivery to its lane; waits when the lane is full. `false` when the engine stops.

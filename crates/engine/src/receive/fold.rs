@@ -144,6 +144,9 @@ impl<'a> Fold<'a> {
         match self.live.entry(id) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
+                if let Some(reason) = self.at.loaded.unreadable.get(&id) {
+                    return Err(reason.clone());
+                }
                 let stored = self.at.loaded.instances.get(&id);
                 Ok(entry.insert(self.at.saga.open(id, stored)?))
             }

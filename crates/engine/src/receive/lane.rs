@@ -42,13 +42,12 @@ pub(crate) async fn run(
             () = shared.tokens.process().cancelled() => break,
             turn = shared.turns.acquire() => turn,
         };
-        let max = shared.settings.max_batch;
         let alone = split_off_losers(&mut carried);
         let batch = match alone {
             Some(batch) => batch,
             None => {
                 let mut batch = std::mem::take(&mut carried);
-                fill(&mut seat, &mut batch, max);
+                fill(&mut seat, &mut batch, batches.most());
                 batch
             }
         };

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use knarr_guard::{Failing, Failure, Verdict as Judgement, judge};
 use knarr_model::commit::{JournalRow, Origin, Outcome};
+use knarr_model::durations::later;
 use knarr_model::fault::{MAX_REASON, cut};
 use knarr_model::format::{MASS_TRANSIT, masstransit};
 use knarr_model::incident::FailedAt;
@@ -36,7 +37,7 @@ pub(crate) fn failed(
     let attempt = incoming.failures() + 1;
     match judge(&fold.at.saga.retry(), attempt, class, spread(incoming.id)) {
         Judgement::Again(delay) => {
-            let due = Some(fold.at.now + delay);
+            let due = Some(later(fold.at.now, delay));
             let error = errors.first().map(|text| cut(text, MAX_REASON));
             fold.park(incoming, Some(instance), ParkedReason::Retry, due, attempt, error);
             Fate { key: Some(instance), kind: FateKind::Failed }

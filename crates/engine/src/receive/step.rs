@@ -3,6 +3,7 @@
 use knarr_guard::release::RELEASE;
 use knarr_guard::{Failure, Met, Verdict as Judgement, judge};
 use knarr_model::commit::{JournalRow, Key, KeyRow, KeyWrite, Origin, Outcome};
+use knarr_model::durations::later;
 use knarr_model::instance::{FINAL, INITIAL, PURGED};
 use knarr_model::work::{CallEnd, ParkedReason};
 use knarr_model::{Class, Instance, InstanceId, MessageId, Slice, digest};
@@ -471,7 +472,7 @@ fn missing(
     };
     match judge(policy, attempt, Class::Missing, spread) {
         Judgement::Again(delay) => {
-            let due = Some(fold.at.now + delay);
+            let due = Some(later(fold.at.now, delay));
             let why = Some(reason);
             fold.park(incoming, instance, ParkedReason::Missing, due, attempt, why);
             Fate { key: instance, kind: FateKind::Parked }

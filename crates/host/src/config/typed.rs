@@ -152,6 +152,7 @@ fn engine(values: &Values, wrongs: &mut Vec<Wrong>) -> knarr_engine::Settings {
     number("KNARR_MAX_BATCH", 4096, &mut settings.max_batch);
     number("KNARR_MAX_CALLS", 100_000, &mut settings.max_calls);
     number("KNARR_OUTBOX_CAP", 100_000_000, &mut settings.outbox_cap);
+    number("KNARR_PARKED_CAP", 1_000_000, &mut settings.parked_cap);
     let mut duration = |name, least_millis: u128, most_millis: u128, into: &mut _| {
         let read = values.duration(name).and_then(|duration| {
             match (least_millis..=most_millis).contains(&duration.as_millis()) {
@@ -169,7 +170,8 @@ fn engine(values: &Values, wrongs: &mut Vec<Wrong>) -> knarr_engine::Settings {
     const YEAR: u128 = 365 * 86_400_000;
     duration("KNARR_DECIDE_DEADLINE", 10, 600_000, &mut settings.decide_deadline);
     duration("KNARR_DRAIN", 0, 8_000, &mut settings.drain);
-    duration("KNARR_JOURNAL_RETENTION", 60_000, 100 * YEAR, &mut settings.journal_retention);
+    duration("KNARR_JOURNAL_RETENTION", 60_000, 100 * YEAR, &mut settings.retention.journal);
+    duration("KNARR_FINISHED_RETENTION", 60_000, 100 * YEAR, &mut settings.retention.finished);
     settings
 }
 
@@ -207,7 +209,8 @@ fn endpoint(
 pub(crate) fn log(values: &Values) -> Result<(EnvFilter, LogFormat), Vec<Wrong>> {
     let mut wrongs = Vec::new();
     let text = values.text("KNARR_LOG").unwrap_or("info");
-    // What the broker's client says of a lost connection, the transport says once and plainly.
+    // What the broker's client says of a lost connection, the transport says once and plainly; and
+    // it writes the bodies of returned messages into the log.
     let quiet = if text.contains("lapin") { "" } else { ",lapin=off" };
     let filter = EnvFilter::from_str(&format!("{text}{quiet}")).map_err(|error| {
         Wrong::new("KNARR_LOG", format!("`{text}` cannot be read: {error}; write for example info"))

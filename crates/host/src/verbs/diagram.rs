@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use knarr_saga::{Definition, mermaid};
+use knarr_saga::{Definition, dot, mermaid, svg};
 
 use super::flags::Flags;
 use crate::app::App;
@@ -26,14 +26,21 @@ pub(crate) struct Args {
 enum Format {
     /// A Mermaid state diagram, as Markdown pages show it
     Mermaid,
+    /// A digraph for Graphviz
+    Dot,
+    /// A picture, as browsers show it
+    Svg,
 }
 
 pub(crate) async fn run(app: App, args: Args) -> Result<(), Error> {
     let (laid, _) = app.resolve(&args.flags.settings())?;
     let shape = named(&laid, &args.saga)?.shape();
-    match args.format {
-        Format::Mermaid => out::line(mermaid(&shape).trim_end()),
-    }
+    let drawn = match args.format {
+        Format::Mermaid => mermaid(&shape),
+        Format::Dot => dot(&shape),
+        Format::Svg => svg(&shape),
+    };
+    out::line(drawn.trim_end())
 }
 
 /// The saga of this name.

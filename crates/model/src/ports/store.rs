@@ -113,6 +113,8 @@ pub struct Loaded {
     pub endpoint: EndpointRow,
     /// Instances found, those found by key included.
     pub instances: BTreeMap<InstanceId, Instance>,
+    /// Instances whose rows cannot be read, and why; one of them never hides the others.
+    pub unreadable: BTreeMap<InstanceId, String>,
     /// Keys found.
     pub keys: BTreeMap<Key, KeyRow>,
     /// Messages that have a journal row.
@@ -134,6 +136,17 @@ pub struct Waiting {
     pub last_seq: i64,
     /// When the first is due.
     pub due_at: Option<DateTime<Utc>>,
+}
+
+/// Rows of one kind that are due and that no live node has claimed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unclaimed {
+    /// Their endpoint.
+    pub endpoint: Name,
+    /// The call that they ask for; none for what only the endpoint's own saga decides.
+    pub call: Option<String>,
+    /// How many; a store need not count far beyond a thousand.
+    pub rows: u64,
 }
 
 /// A store. Everything it answered `Ok` to is durable, whatever dies next.
@@ -224,6 +237,10 @@ pub trait Store: Permits + Guarded {
     /// When the next timer, call or parked message of these endpoints is due, at the earliest.
     async fn next_due(&self, endpoints: &[Name]) -> Result<Option<DateTime<Utc>>, StoreError>;
 
+    /// Rows due before `before` that no live node has claimed, of endpoints that are not halted, by
+    /// endpoint and call.
+    async fn unclaimed(&self, before: DateTime<Utc>) -> Result<Vec<Unclaimed>, StoreError>;
+
     /// Halts the endpoint: exclusive fence, then epoch + 1 in a later statement. Returns the row.
     /// After it returns nothing commits at an older epoch.
     async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError>;
@@ -240,7 +257,12 @@ pub trait Store: Permits + Guarded {
         instance: InstanceId,
     ) -> Result<bool, StoreError>;
 
-    /// Deletes journal rows older than `before` of ended instances, at most `limit`.
+    /// Deletes instances that finished, and were last written, before `before` and have nothing left
+    /// that waits, at most `limit`; their keys may be taken again. Tombstones stay.
+    async fn sweep_finished(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError>;
+
+    /// Deletes journal rows older than `before` of ended instances, at most `limit`. The row that
+    /// finished an instance stays as long as the instance.
     async fn sweep(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError>;
 
     /// Waits until rows may be waiting, or `at_most`; a hint, never the truth. Cancel-safe.

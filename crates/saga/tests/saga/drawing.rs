@@ -2,7 +2,7 @@
 
 use knarr_model::shape::EventShape;
 use knarr_saga::prelude::*;
-use knarr_saga::{definition, mermaid};
+use knarr_saga::{definition, dot, mermaid, svg};
 use serde::{Deserialize, Serialize};
 
 use crate::messages;
@@ -84,4 +84,19 @@ fn mt_005_mt_006_the_shape_tells_every_row() {
 fn mt_078_the_drawing_is_the_one_in_the_golden_file() {
     let drawn = mermaid(&definition::<UrlScan>().shape());
     assert_eq!(drawn, include_str!("url_scan.mmd"), "\n{drawn}");
+}
+
+#[test]
+fn mt_078_graphviz_reads_the_same_arrows() {
+    let drawn = dot(&definition::<UrlScan>().shape());
+    assert_eq!(drawn, include_str!("url_scan.dot"), "\n{drawn}");
+    let lines = mermaid(&definition::<UrlScan>().shape());
+    let arrows = |text: &str, sign: &str| text.lines().filter(|line| line.contains(sign)).count();
+    assert_eq!(arrows(&drawn, " -> "), arrows(&lines, " --> "));
+}
+
+#[test]
+fn mt_078_the_picture_is_the_one_in_the_golden_file() {
+    let drawn = svg(&definition::<UrlScan>().shape());
+    assert_eq!(drawn, include_str!("url_scan.svg"), "\n{drawn}");
 }

@@ -332,3 +332,23 @@ fn a_name_that_no_broker_takes() {
          ' '; allowed are letters, digits, _ - . :"
     );
 }
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Adrift;
+
+impl Machine for Adrift {
+    type State = Step;
+
+    fn define(m: &mut Table<Self>) {
+        sound(m, |_, _| Adrift);
+        m.during_any().on::<Nameless>().stay();
+    }
+}
+
+#[test]
+fn mt_219_a_message_that_names_no_instance_is_a_finding_at_start() {
+    let found = definition::<Adrift>().findings();
+    let [finding] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((finding.severity, finding.code), (Severity::Error, "no-correlation"));
+    assert!(finding.text.starts_with("adrift: Test:Nameless names no instance"), "{finding}");
+}

@@ -177,3 +177,107 @@ fn behaviours_2_a_timer_without_a_row_is_ignored_and_leaves_the_book() {
     assert!(bench.timer("Long").is_none());
     assert!(bench.live.is_changed(), "so that the engine writes the book");
 }
+
+messages!(Ask);
+
+/// What the next message of its kind asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Patient {
+    heard: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, States)]
+enum Wait {
+    Waiting,
+}
+
+impl Machine for Patient {
+    type State = Wait;
+
+    fn define(m: &mut Table<Self>) {
+        m.initially::<Start>().create(|_, _| Patient { heard: Vec::new() }).go_to(Wait::Waiting);
+        m.during([Wait::Waiting])
+            .on::<Submit>()
+            .then(|_, _, out| {
+                out.schedule("ever", std::time::Duration::MAX);
+            })
+            .stay();
+        m.during([Wait::Waiting])
+            .on::<Twice>()
+            .then(|_, _, out| {
+                out.schedule("late", days(365 * 10_000));
+                out.schedule_at("later", chrono::DateTime::<chrono::Utc>::MAX_UTC);
+            })
+            .stay();
+        m.during([Wait::Waiting])
+            .on::<Abort>()
+            .then(|_, _, out| {
+                out.publish(Nudge::default()).time_to_live(std::time::Duration::MAX);
+                out.schedule_at("last", knarr_model::durations::LAST_INSTANT);
+            })
+            .stay();
+        // One name for an event, in both ways that it is written, and for timers.
+        m.during([Wait::Waiting])
+            .on::<Ask>()
+            .then(|patient, _, out| {
+                patient.heard.push("event".to_owned());
+                out.schedule("Ask", seconds(1));
+                out.schedule("Test:Ask", seconds(2));
+            })
+            .stay();
+        m.during([Wait::Waiting])
+            .after("Ask")
+            .then(|patient, _| patient.heard.push("timer Ask".to_owned()))
+            .stay();
+        m.during([Wait::Waiting])
+            .after("Test:Ask")
+            .then(|patient, _| patient.heard.push("timer Test:Ask".to_owned()))
+            .stay();
+    }
+}
+
+fn patient() -> Bench {
+    let mut bench = Bench::of::<Patient>();
+    bench.send(&Start::default());
+    bench.reload();
+    bench
+}
+
+#[test]
+fn pe_134_a_delay_that_no_calendar_holds_fails_the_decision_with_a_clear_text() {
+    let mut bench = patient();
+    let before = bench.stored().map(|stored| (stored.version, stored.book));
+    let Verdict::Broken(errors) = bench.send(&Submit::default()).verdict else { panic!("broken") };
+    let all = errors.join("; ");
+    assert!(all.contains("timer `ever` due in "), "{all}");
+    assert!(all.contains("that is after the year 9999") && !all.contains("panic"), "{all}");
+    let Verdict::Broken(errors) = bench.send(&Twice::default()).verdict else { panic!("broken") };
+    let all = errors.join("; ");
+    assert!(all.contains("timer `late` due in 315360000000s"), "{all}");
+    assert!(all.contains("timer `later` due at +262142-12-31"), "{all}");
+    assert_eq!(bench.stored().map(|stored| (stored.version, stored.book)), before);
+    // The last instant is one, and a message may live for ever.
+    assert_eq!(bench.send(&Abort::default()).verdict, Verdict::Applied);
+    let due = bench.stored().expect("stored").book.timers["last"].due;
+    assert_eq!(due.to_rfc3339(), "9999-12-31T23:59:59+00:00");
+}
+
+#[test]
+fn pe_138_one_name_for_an_event_and_for_timers_runs_each_its_own_row_once() {
+    let mut bench = patient();
+    let decision = bench.send(&Ask::default());
+    assert_eq!(
+        (decision.event.as_str(), told(&decision)),
+        ("Test:Ask", vec!["set Ask".to_owned(), "set Test:Ask".to_owned()])
+    );
+    bench.reload();
+    let tokens = ["Ask", "Test:Ask"].map(|name| bench.timer(name).expect("live"));
+    assert_eq!(bench.fire("Test:Ask").event, "timer Test:Ask");
+    assert_eq!(bench.fire("Ask").event, "timer Ask");
+    for (name, token) in ["Ask", "Test:Ask"].into_iter().zip(tokens) {
+        assert_eq!(bench.fire_with(name, token, 1).verdict, Verdict::Absorbed, "once");
+    }
+    bench.reload();
+    bench.send(&Ask::default());
+    assert_eq!(bench.data::<Patient>().heard, ["event", "timer Test:Ask", "timer Ask", "event"]);
+}

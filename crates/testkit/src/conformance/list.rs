@@ -82,6 +82,7 @@ macro_rules! for_each_store_case {
                 pe_119_a_run_may_end_in_its_first_step
                 refused_data_is_an_error_of_the_data_and_writes_nothing
                 pe_123_a_nil_id_is_an_id
+                mt_215_a_change_deep_inside_the_data_is_kept_with_the_rest
             }
             exact {
                 everything_is_read_back_byte_exact
@@ -96,6 +97,11 @@ macro_rules! for_each_store_case {
                 after_halt_returned_nothing_commits_at_the_old_epoch
                 halts_and_resumes_at_once_end_in_one_history
                 a_late_commit_after_a_purge_is_lost
+            }
+            finished {
+                the_sweep_takes_old_finished_instances_and_nothing_else
+                the_keys_of_swept_instances_can_be_taken_again
+                the_sweep_of_instances_goes_in_bounded_steps
             }
             holders {
                 pe_259_an_endpoint_is_held_by_one_live_node
@@ -197,6 +203,7 @@ macro_rules! for_each_store_case {
                 the_instance_changed_last_is_listed_first
                 a_history_is_whole_and_oldest_first
                 endpoints_are_listed_as_they_stand
+                pe_098_a_spoilt_instance_does_not_hide_its_neighbours
             }
             timers {
                 pe_133_a_due_time_in_the_past_fires_at_once
@@ -214,6 +221,11 @@ macro_rules! for_each_store_case {
                 rows_claimed_without_knowing_come_again
                 the_next_due_time_is_the_earliest_of_unclaimed_rows
                 mt_234_a_commit_wakes_a_node_that_waits
+            }
+            unclaimed {
+                pe_261_rows_that_nobody_claims_are_counted_and_named
+                pe_261_rows_of_the_living_are_claimed_and_those_of_the_dead_are_not
+                pe_261_what_a_halt_holds_back_is_not_missing
             }
         }
     };

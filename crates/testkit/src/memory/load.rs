@@ -21,8 +21,12 @@ pub(super) fn load(rows: &Rows, load: &Load) -> Result<Loaded, StoreError> {
         .collect();
     let asked: BTreeSet<InstanceId> =
         load.instances.iter().copied().chain(keys.values().map(|row| row.instance)).collect();
+    let spoilt = |id: &&InstanceId| rows.spoilt.contains(id);
+    let unreadable = asked.iter().filter(spoilt).map(|id| (*id, "it was spoilt".to_owned()));
+    let unreadable = unreadable.collect();
     let instances = asked
         .iter()
+        .filter(|id| !spoilt(id))
         .filter_map(|id| Some((*id, rows.instance.get(&(saga.clone(), *id))?.instance.clone())))
         .collect();
     let journal = load
@@ -56,5 +60,5 @@ pub(super) fn load(rows: &Rows, load: &Load) -> Result<Loaded, StoreError> {
     for (instance, entry) in &mut waiting {
         entry.last_seq = last.get(instance).copied().unwrap_or(0);
     }
-    Ok(Loaded { endpoint, instances, keys, journal, parked, waiting })
+    Ok(Loaded { endpoint, instances, unreadable, keys, journal, parked, waiting })
 }

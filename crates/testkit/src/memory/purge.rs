@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use knarr_model::ids::{InstanceId, Name, NodeId};
-use knarr_model::instance::{Book, PURGED};
+use knarr_model::instance::{Book, FINAL, PURGED};
 use knarr_model::ports::store::{EndpointRow, EndpointState};
 use serde_json::value::RawValue;
 
@@ -19,7 +19,6 @@ pub(super) fn new_endpoint(name: &Name) -> EndpointRow {
         guard_version: 0,
         stop: None,
         holder: None,
-        stop: None,
     }
 }
 
@@ -86,6 +85,40 @@ pub(super) fn purge(
     true
 }
 
+/// Deletes old finished instances of which nothing waits; a key that was used again stays, free, so
+/// that its next owner does not bear the id of an earlier one.
+pub(super) fn sweep_finished(rows: &mut Rows, before: DateTime<Utc>, limit: usize) -> u64 {
+    let waits = |saga: &Name, id: InstanceId| {
+        rows.parked.values().any(|held| held.row.saga == *saga && held.row.instance == Some(id))
+            || rows.timer.values().any(|held| held.row.saga == *saga && held.row.instance == id)
+            || rows
+                .activity
+                .values()
+                .any(|held| held.task.saga == *saga && held.task.instance == id)
+    };
+    let mut old: Vec<_> = rows
+        .instance
+        .iter()
+        .filter(|((saga, id), row)| {
+            let instance = &row.instance;
+            let finished = instance.state == FINAL && instance.incident.is_none();
+            finished && row.updated_at < before && !waits(saga, *id)
+        })
+        .map(|(place, row)| (row.updated_at, place.clone()))
+        .collect();
+    old.sort();
+    old.truncate(limit);
+    for (_, (saga, id)) in &old {
+        rows.instance.remove(&(saga.clone(), *id));
+        rows.correlation
+            .retain(|(of, _), key| of != saga || key.instance != *id || key.generation > 1);
+        for ((of, _), key) in &mut rows.correlation {
+            key.free |= of == saga && key.instance == *id;
+        }
+    }
+    old.len() as u64
+}
+
 pub(super) fn sweep(rows: &mut Rows, before: DateTime<Utc>, limit: usize) -> u64 {
     let mut old: Vec<_> = rows
         .journal
@@ -94,7 +127,10 @@ pub(super) fn sweep(rows: &mut Rows, before: DateTime<Utc>, limit: usize) -> u64
             let row = &entry.row;
             let lives = row.instance.is_some_and(|id| {
                 let found = rows.instance.get(&(saga.clone(), id));
-                found.is_some_and(|row| !row.instance.is_over())
+                // The row that finished an instance is what a sweep of instances finds it by.
+                let finished = row.to_state.as_deref() == Some(FINAL);
+                let stays = |state: &str| state != PURGED && (state != FINAL || finished);
+                found.is_some_and(|row| stays(&row.instance.state))
             });
             // A parked copy would be decided again.
             let waits = || {

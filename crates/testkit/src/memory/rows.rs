@@ -20,6 +20,8 @@ pub struct Rows {
     pub endpoint: BTreeMap<Name, EndpointRow>,
     /// Instances by saga and id; tombstones stay.
     pub instance: BTreeMap<(Name, InstanceId), InstanceRow>,
+    /// Instances whose rows cannot be read, as if somebody had spoilt them by hand.
+    pub spoilt: BTreeSet<InstanceId>,
     /// Final outcomes by saga and message.
     pub journal: BTreeMap<(Name, MessageId), JournalEntry>,
     /// Start messages of live runs.

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use knarr_model::commit::{Commit, CommitOutcome, Origin};
 use knarr_model::ids::{InstanceId, Name, NodeId, RowId};
 use knarr_model::ports::permit::Quota;
-use knarr_model::ports::store::{EndpointRow, Load, Loaded};
+use knarr_model::ports::store::{EndpointRow, Load, Loaded, Unclaimed};
 use knarr_model::ports::{Clock, Permits, Store, StoreError};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::work::{
@@ -189,6 +189,10 @@ impl Store for MemoryStore {
         Ok(self.at_now(|rows, now| due::next_due(rows, now, endpoints)))
     }
 
+    async fn unclaimed(&self, before: DateTime<Utc>) -> Result<Vec<Unclaimed>, StoreError> {
+        Ok(self.at_now(|rows, now| due::unclaimed(rows, now, before)))
+    }
+
     async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
         Ok(self.at_now(|rows, _| purge::halt(rows, endpoint)))
     }
@@ -206,6 +210,10 @@ impl Store for MemoryStore {
         instance: InstanceId,
     ) -> Result<bool, StoreError> {
         Ok(self.at_now(|rows, now| purge::purge(rows, now, endpoint, saga, instance)))
+    }
+
+    async fn sweep_finished(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
+        Ok(self.at_now(|rows, _| purge::sweep_finished(rows, before, limit)))
     }
 
     async fn sweep(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use knarr_model::commit::{Commit, CommitOutcome, Origin};
 use knarr_model::ports::permit::Quota;
-use knarr_model::ports::store::{EndpointRow, EndpointState, Load, Loaded, Store, StoreError};
+use knarr_model::ports::store::{
+    EndpointRow, EndpointState, Load, Loaded, Store, StoreError, Unclaimed,
+};
 use knarr_model::ports::{Clock, Permits};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::work::{
@@ -301,6 +303,10 @@ impl Store for SimStore {
         through!(self, "next_due", |s| s.inner.next_due(&endpoints))
     }
 
+    async fn unclaimed(&self, before: DateTime<Utc>) -> Result<Vec<Unclaimed>, StoreError> {
+        through!(self, "unclaimed", |s| s.inner.unclaimed(before))
+    }
+
     async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
         self.inner.halt(endpoint).await
     }
@@ -316,6 +322,10 @@ impl Store for SimStore {
         instance: InstanceId,
     ) -> Result<bool, StoreError> {
         self.inner.purge(endpoint, saga, instance).await
+    }
+
+    async fn sweep_finished(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
+        through!(self, "sweep_finished", |s| s.inner.sweep_finished(before, limit))
     }
 
     async fn sweep(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {

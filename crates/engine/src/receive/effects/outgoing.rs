@@ -1,5 +1,6 @@
 //! Messages that leave: addressed, numbered, and written out as they go on the wire.
 
+use knarr_model::durations::checked_later;
 use knarr_model::effect::{Destination, Message};
 use knarr_model::format::{MASS_TRANSIT, masstransit};
 use knarr_model::work::{Addressing, Outgoing, Sequence};
@@ -38,7 +39,7 @@ pub(super) fn send(
         }
     }
     let now = fold.at.now;
-    let expires_at = message.time_to_live.map(|life| now + life);
+    let expires_at = message.time_to_live.and_then(|life| checked_later(now, life));
     let answers = matches!(message.to, Destination::Respond);
     let asked = incoming.envelope();
     let envelope = Envelope {

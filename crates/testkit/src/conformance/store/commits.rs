@@ -267,3 +267,23 @@ pub async fn pe_123_a_nil_id_is_an_id(stores: Stores) {
     assert_eq!(world.version(id).await, 1);
     assert_eq!(world.outcomes(&[MessageId(Uuid::nil())]).await.len(), 1);
 }
+
+/// Data are one document: a change deep inside is stored and loaded with the rest of it, and what
+/// did not change is as it was, to the byte.
+pub async fn mt_215_a_change_deep_inside_the_data_is_kept_with_the_rest(stores: Stores) {
+    let world = World::new(stores).await;
+    let id = world.born().await;
+    let order =
+        |children: &str| format!(r#"{{"parts":[{{"n":1,"children":[{children}]}}],"x":1.0}}"#);
+    let steps = [
+        order(""),
+        order(r#"{"n":1,"children":[{"n":1,"label":"a"}]}"#),
+        order(r#"{"n":1,"children":[{"n":1,"label":"b"},{"n":2,"label":null}]}"#),
+        order(r#"{"n":1,"children":[{"n":2,"label":null}]}"#),
+    ];
+    for (version, data) in (2..).zip(&steps) {
+        let instance = Instance { data: raw(data), ..world.instance(id, version) };
+        world.commit(vec![Slice { instance: Some(instance), ..world.step(id, version) }]).await;
+        assert_eq!(world.read(id).await.expect("it is there").data.get(), data);
+    }
+}

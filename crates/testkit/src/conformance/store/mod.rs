@@ -8,6 +8,7 @@ pub mod calls;
 pub mod commits;
 pub mod exact;
 pub mod fences;
+pub mod finished;
 pub mod holders;
 pub mod keys;
 pub mod nodes;
@@ -19,6 +20,7 @@ pub mod quarantine;
 pub mod races;
 pub mod reading;
 pub mod timers;
+pub mod unclaimed;
 
 pub use stores::{Hook, StoreUnderTest, Stores};
 pub use world::World;

@@ -1,12 +1,13 @@
 //! The reading side: lists, counts and histories, complete and in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use knarr_model::commit::Slice;
 use knarr_model::ids::{InstanceId, MessageId, Name};
 use knarr_model::instance::Instance;
 use knarr_model::ports::records::{InstanceSummary, PageRequest};
+use knarr_model::work::ParkedReason;
 
 use super::stores::Stores;
 use super::world::{World, kept};
@@ -129,4 +130,28 @@ pub async fn endpoints_are_listed_as_they_stand(stores: Stores) {
     let mut listed = world.stores.records.endpoints().await.expect("listed");
     listed.sort_by(|one, two| one.name.cmp(&two.name));
     assert_eq!(listed, [halted, world.row().await]);
+}
+
+/// An instance spoilt by hand is named with what is wrong; its neighbours in the same load, what
+/// waits, and lists are as they were, and neighbours are written.
+pub async fn pe_098_a_spoilt_instance_does_not_hide_its_neighbours(stores: Stores) {
+    let Some(corrupt) = stores.corrupt_instance.clone() else { return };
+    let world = World::new(stores).await;
+    let (first, spoilt, last) = (world.born().await, world.born().await, world.born().await);
+    let waiting = world.parked(Some(spoilt), 1, ParkedReason::Retry, Some(3_600_000));
+    world.commit(vec![Slice { parked: vec![waiting], ..world.aside(spoilt) }]).await;
+    corrupt((world.saga.clone(), spoilt)).await;
+    let loaded = world.load(&[first, spoilt, last], &[], &[]).await;
+    assert_eq!(loaded.instances.keys().copied().collect::<BTreeSet<_>>(), [first, last].into());
+    let (id, reason) = loaded.unreadable.first_key_value().expect("it is named");
+    assert_eq!((*id, loaded.unreadable.len()), (spoilt, 1));
+    assert!(!reason.is_empty());
+    assert_eq!(loaded.waiting.get(&spoilt).map(|waiting| waiting.rows), Some(1));
+    world.commit(vec![world.step(first, 2), world.step(last, 2)]).await;
+    assert_eq!((world.version(first).await, world.version(last).await), (2, 2));
+    let page = PageRequest { limit: 10, cursor: None };
+    let listed = world.stores.records.instances(&world.saga, None, &page).await.expect("the list");
+    assert!(listed.items.iter().any(|item| item.id == first));
+    assert!(listed.items.iter().any(|item| item.id == last));
+    assert!(world.store().purge(&world.endpoint, &world.saga, spoilt).await.expect("answered"));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use knarr_model::commit::Slice;
-use knarr_model::ids::{Name, RowId};
+use knarr_model::ids::{InstanceId, Name, RowId};
 use knarr_model::ports::store::EndpointState;
 use knarr_model::ports::{Clock, Records, Store};
 use knarr_model::work::RowKind;
@@ -44,6 +44,8 @@ pub struct Stores {
     pub refused: Option<fn(&mut Slice)>,
     /// Makes a stored row unreadable (cut JSON, say); `None` if its rows cannot become so.
     pub corrupt: Option<Hook<(RowKind, RowId)>>,
+    /// Makes a stored instance unreadable; `None` if its rows cannot become so.
+    pub corrupt_instance: Option<Hook<(Name, InstanceId)>>,
     /// Whatever must live as long as the store: a folder, a schema that is dropped.
     pub keep: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -68,6 +70,7 @@ impl Stores {
             force_state,
             refused: None,
             corrupt: None,
+            corrupt_instance: None,
             keep: None,
         }
     }
@@ -83,6 +86,13 @@ impl Stores {
     #[must_use]
     pub fn corrupting(mut self, corrupt: Hook<(RowKind, RowId)>) -> Self {
         self.corrupt = Some(corrupt);
+        self
+    }
+
+    /// Says how to make a stored instance unreadable.
+    #[must_use]
+    pub fn corrupting_instances(mut self, corrupt: Hook<(Name, InstanceId)>) -> Self {
+        self.corrupt_instance = Some(corrupt);
         self
     }
 

@@ -1,4 +1,4 @@
-//! A machine's shape as a Mermaid state diagram.
+//! What every drawing shows: which states there are, and what leads from one to another.
 
 use std::fmt::Write as _;
 
@@ -7,32 +7,44 @@ use knarr_model::shape::{EventShape, RowShape, Shape};
 
 use crate::shape::FAIL;
 
-/// The shape as Mermaid text, ready for a Markdown fence or <https://mermaid.live>.
+/// The words beside the node at which a failed run ends.
+pub(super) const FAILS: &str = "the run fails";
+
+/// One line of a drawing.
+pub(super) struct Arrow<'s> {
+    pub(super) from: &'s str,
+    pub(super) to: &'s str,
+    /// What it waits for, and what then runs.
+    pub(super) label: String,
+}
+
+/// All arrows, in the table's order.
 ///
 /// A row for any state is drawn from each state that has no row of its own for the event; rows
 /// that ignore or defer are not drawn.
-pub fn mermaid(shape: &Shape) -> String {
-    let mut text = String::from("stateDiagram-v2\n");
-    for state in &shape.states {
-        let _ = writeln!(text, "    {state}");
-    }
-    if shape.rows.iter().any(|row| row.targets.iter().any(|target| target == FAIL)) {
-        let _ = writeln!(text, "    state \"the run fails\" as {FAIL}");
-    }
-    for row in shape.rows.iter().filter(|row| !row.behaviours.is_empty() || leads(row)) {
+pub(super) fn arrows(shape: &Shape) -> Vec<Arrow<'_>> {
+    let mut arrows = Vec::new();
+    let drawn = |row: &&RowShape| !row.behaviours.is_empty() || !row.targets.is_empty();
+    for row in shape.rows.iter().filter(drawn) {
         for from in froms(shape, row) {
             let targets = if row.targets.is_empty() { vec![from] } else { refs(&row.targets) };
-            for to in targets {
-                let (from, to) = (node(from), node(to));
-                let _ = writeln!(text, "    {from} --> {to} : {}", label(row));
-            }
+            arrows.extend(targets.into_iter().map(|to| Arrow { from, to, label: label(row) }));
         }
     }
-    text
+    arrows
 }
 
-fn leads(row: &RowShape) -> bool {
-    !row.targets.is_empty()
+/// Whether a row lets its run fail.
+pub(super) fn can_fail(shape: &Shape) -> bool {
+    shape.rows.iter().any(|row| row.targets.iter().any(|target| target == FAIL))
+}
+
+/// The nodes of a drawing: the beginning, the machine's own states, and the ends that are reached.
+pub(super) fn nodes<'s>(shape: &'s Shape, arrows: &[Arrow<'_>]) -> Vec<&'s str> {
+    let reached = |end: &&str| arrows.iter().any(|arrow| arrow.to == *end || arrow.from == *end);
+    let begins = Some(INITIAL).filter(reached);
+    let ends = [FINAL, FAIL].into_iter().filter(reached);
+    begins.into_iter().chain(refs(&shape.states)).chain(ends).collect()
 }
 
 /// The states in which a row applies.
@@ -52,17 +64,12 @@ fn refs(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
 }
 
-fn node(state: &str) -> &str {
-    if state == INITIAL || state == FINAL { "[*]" } else { state }
-}
-
 fn label(row: &RowShape) -> String {
     let mut text = event(&row.on);
     if !row.behaviours.is_empty() {
         let _ = write!(text, " / {}", row.behaviours.join(", "));
     }
-    // A label ends at a colon or a semicolon.
-    text.replace(':', ".").replace(';', ",")
+    text
 }
 
 fn event(on: &EventShape) -> String {
