@@ -44,6 +44,7 @@ impl GuardUnderTest for Fresh {
             }),
             refused: None,
             corrupt: None,
+            corrupt_instance: None,
             keep: None,
         };
         Guards {
