@@ -124,7 +124,13 @@ pub fn begin_probe(scene: &Scene, at: &Moment) -> Result<Plan, Refusal> {
         return Err(Refusal::Changed);
     }
     let stop = Stop { probe: Some(PROBES), internal_too: false, ..stop.clone() };
-    let new = EndpointRow { state: EndpointState::Probing, stop: Some(stop), ..row.clone() };
+    // A new epoch: what others decided before a pause does not commit while one node tries.
+    let new = EndpointRow {
+        state: EndpointState::Probing,
+        epoch: row.epoch + 1,
+        stop: Some(stop),
+        ..row.clone()
+    };
     said(at, row, "probe", &format!("{} is tried with one message at a time", row.name), Some(new))
 }
 

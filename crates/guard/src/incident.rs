@@ -27,11 +27,12 @@ pub fn retry(scene: &Scene, at: &Moment) -> Result<Plan, Refusal> {
             kept.instance.run
         )));
     };
-    let mut whole = renewed(kept.clone(), at.now);
+    let mut whole = kept.clone();
     // What waited for the incident's end is delivered behind what the run had waiting.
     let later = scene.whole.iter().flat_map(|whole| whole.parked.clone());
     let waits: Vec<_> = whole.parked.iter().map(|parked| parked.id).collect();
     whole.parked.extend(later.filter(|parked| !waits.contains(&parked.id)));
+    let whole = renewed(whole, at.now);
     let mut instance = kept.instance.clone();
     instance.version = stone.version + 1;
     instance.incident = None;
@@ -171,11 +172,36 @@ fn renewed(mut whole: Whole, now: DateTime<Utc>) -> Whole {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use knarr_model::work::Parked;
+    use knarr_model::{Digest, Envelope, MessageId, RowId};
     use uuid::Uuid;
 
     use super::*;
     use crate::purge::{opened, tombstone};
     use crate::scenes::{bare, run, start};
+
+    /// A message that waits for the end of an incident.
+    fn held() -> Parked {
+        let raw = serde_json::value::RawValue::from_string("{}".to_owned()).expect("JSON");
+        let id = MessageId(Uuid::from_u128(90));
+        let envelope = Envelope::new(id, "urn:message:Knarr.UrlScan:Seen", Arc::from(raw));
+        Parked {
+            id: RowId(Uuid::from_u128(91)),
+            endpoint: "scan".into(),
+            saga: "scan".into(),
+            message_id: id,
+            digest: Digest::of_message(&envelope.message),
+            instance: Some(run().instance.id),
+            seq: 1,
+            reason: ParkedReason::Held,
+            attempt: 0,
+            due_at: None,
+            error: None,
+            envelope: Arc::new(envelope),
+        }
+    }
 
     fn purged(at: &Moment) -> Scene {
         let mut scene = bare();
@@ -216,6 +242,16 @@ mod tests {
             assert!(!stone.book.holds && stone.version == 6 && stone.state == PURGED);
         }
         assert!(discard(&scene, &at).expect("planned").changed[0].body.is_empty());
+    }
+
+    #[test]
+    fn guard_what_waited_for_the_incident_is_due_once_the_run_is_back() {
+        let at = Moment::for_test("anna");
+        let mut scene = purged(&at);
+        scene.whole.as_mut().expect("a tombstone").parked = vec![held()];
+        let back = retry(&scene, &at).expect("planned").restore.expect("back");
+        assert_eq!(back.parked.len(), 1);
+        assert_eq!(back.parked[0].due_at, Some(at.now), "without a time it waits for ever");
     }
 
     #[test]

@@ -75,6 +75,8 @@ async fn heed(shared: &Shared, serving: &Serving, row: &EndpointRow) {
     } else if now == Admission::Go && before != Admission::Go {
         // What was counted before it stopped says nothing about how it goes now.
         serving.breaker.lock().reset();
+        // Rows of which nobody knows whether they were given back come again.
+        shared.reclaim();
         tracing::info!(%endpoint, epoch = row.epoch, state = row.state.as_str(), "open");
         shared.due.notify_one();
         shared.calls.notify_one();
