@@ -114,6 +114,7 @@ fn read(row: &SqliteRow) -> Result<EndpointRow, Error> {
             .ok_or_else(|| Error::Data(format!("`{state}` is no endpoint state")))?,
         epoch: get(row, 2)?,
         guard_version: get(row, 3)?,
+        stop: None,
         holder: some_id(row, 4)?,
     })
 }

@@ -17,6 +17,7 @@
 //! One process works on a file at a time (a lock file beside it says so), one writer writes, and
 //! what waits at the same time shares one transaction and so one fsync.
 
+mod guard_stub;
 mod activities;
 mod claims;
 mod commit;

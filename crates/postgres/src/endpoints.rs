@@ -157,6 +157,7 @@ fn read(row: &PgRow) -> Result<EndpointRow, String> {
         state: EndpointState::parse(state).ok_or_else(|| format!("`{state}` is no state"))?,
         epoch: rows::get(row, "epoch")?,
         guard_version: rows::get(row, "guard_version")?,
+        stop: None,
         holder: rows::get::<Option<Uuid>>(row, "holder")?.map(NodeId),
         name,
     })

@@ -1,5 +1,6 @@
 //! Store over Postgres: one short transaction a batch, fences that halt, rows that wait.
 
+mod guard_stub;
 mod activities;
 mod claims;
 mod commit;

@@ -138,6 +138,7 @@ fn endpoint(load: &Load, row: &PgRow) -> Result<EndpointRow, String> {
         state: EndpointState::parse(state).ok_or_else(|| format!("`{state}` is no state"))?,
         epoch: rows::get(row, "run")?,
         guard_version: rows::get(row, "version")?,
+        stop: None,
         holder: rows::get::<Option<Uuid>>(row, "incident")?.map(NodeId),
     })
 }

@@ -1,5 +1,6 @@
 //! What the road's tests stand on: broker, store, outside world, nodes, and two small sagas.
 
+mod guard_stub;
 mod acts;
 mod due;
 mod errand;

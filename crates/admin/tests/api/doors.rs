@@ -186,7 +186,7 @@ impl Records for Doors {
         let state = EndpointState::Halted;
         let holder = Some(knarr_model::NodeId(id(9)));
         let name = "url-scan".into();
-        Ok(vec![EndpointRow { name, state, epoch: 4, guard_version: 0, holder }])
+        Ok(vec![EndpointRow { name, state, epoch: 4, guard_version: 0, stop: None, holder }])
     }
 
     async fn quarantine(

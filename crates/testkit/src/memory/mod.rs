@@ -1,5 +1,6 @@
 //! A store in memory: every table a sorted map, time from a clock port, answers always the same.
 
+mod guard_stub;
 mod calls;
 mod claims;
 mod commit;

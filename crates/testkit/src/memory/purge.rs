@@ -17,6 +17,7 @@ pub(super) fn endpoint<'a>(rows: &'a mut Rows, name: &Name) -> &'a mut EndpointR
         state: EndpointState::Open,
         epoch: 1,
         guard_version: 0,
+        stop: None,
         holder: None,
     })
 }
