@@ -264,6 +264,10 @@ impl Relay {
             definition_version: 0,
             at: self.shared.ports.clock.now(),
             status: Status::Held,
+            incident: None,
+            copies: 0,
+            released_as: None,
+            edits: Vec::new(),
         }
     }
 

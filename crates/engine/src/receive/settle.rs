@@ -212,6 +212,10 @@ fn blank(fold: &Fold<'_>, incoming: &Incoming, class: Class, errors: &[String]) 
         definition_version: fold.at.saga.version(),
         at: fold.at.now,
         status: Status::Held,
+        incident: None,
+        copies: 0,
+        released_as: None,
+        edits: Vec::new(),
     }
 }
 
