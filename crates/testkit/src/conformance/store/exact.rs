@@ -78,6 +78,7 @@ fn hard_instance(world: &World, id: InstanceId, timer: RowId, call: RowId) -> In
         definition_version: 41,
         data: raw(HARD_JSON),
         book: Book {
+            holds: false,
             applied: 12,
             produced: i64::MAX,
             timers: BTreeMap::from([(HARD_TEXT.to_owned(), token)]),
