@@ -1,9 +1,9 @@
 //! What the road's tests stand on: broker, store, outside world, nodes, and two small sagas.
 
-mod guard_stub;
 mod acts;
 mod due;
 mod errand;
+mod guard_stub;
 mod harness;
 mod letters;
 mod node;

@@ -4,6 +4,7 @@ mod activity;
 mod each;
 mod outgoing;
 mod sender;
+mod sql;
 mod timers;
 
 pub(super) use each::fold;
