@@ -17,7 +17,6 @@
 //! One process works on a file at a time (a lock file beside it says so), one writer writes, and
 //! what waits at the same time shares one transaction and so one fsync.
 
-mod guard_stub;
 mod activities;
 mod claims;
 mod commit;
@@ -27,6 +26,7 @@ mod due;
 mod endpoints;
 mod error;
 mod file;
+mod guard_stub;
 mod instances;
 mod internal;
 mod journal;
@@ -44,7 +44,9 @@ mod queue;
 mod queues;
 mod records;
 mod rows;
+mod scripts;
 mod settings;
+mod statements;
 mod store;
 mod timers;
 mod topology;

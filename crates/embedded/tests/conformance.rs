@@ -13,8 +13,8 @@ use knarr_model::work::{RowKind, Timer};
 use knarr_model::{Context, Slice};
 use knarr_testkit::clock::TokioClock;
 use knarr_testkit::conformance::store::{StoreUnderTest, Stores};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
 
 struct Fresh;
 
@@ -27,7 +27,7 @@ impl StoreUnderTest for Fresh {
         let store =
             Store::open(Settings::new(&path), clock).await.expect("a new file can be opened");
         let (second, records) = (store.clone(), store.clone());
-        let (forced, spoiled) = (path.clone(), path);
+        let (forced, spoiled, asked) = (path.clone(), path.clone(), path);
         Stores::real(
             Arc::new(store),
             Arc::new(second),
@@ -36,6 +36,7 @@ impl StoreUnderTest for Fresh {
         )
         .refusing(twice)
         .corrupting(Arc::new(move |(kind, row)| spoil(spoiled.clone(), kind, row).boxed()))
+        .speaking(Arc::new(move |sql| ask(asked.clone(), sql).boxed()))
         .keeping(folder)
     }
 }
@@ -73,6 +74,18 @@ async fn force(path: PathBuf, endpoint: Name, state: EndpointState) {
         .execute(&mut connection)
         .await
         .expect("the state is set");
+}
+
+/// Rows as text, `NULL` where there is nothing.
+async fn ask(path: PathBuf, sql: String) -> Vec<Vec<String>> {
+    let mut connection = beside(&path).await;
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await;
+    let text = |row: &SqliteRow, at: usize| {
+        let whole = row.try_get_unchecked::<Option<String>, _>(at).expect("a column");
+        whole.unwrap_or_else(|| "NULL".to_owned())
+    };
+    let rows = rows.expect("the SQL is carried out");
+    rows.iter().map(|row| (0..row.len()).map(|at| text(row, at)).collect()).collect()
 }
 
 async fn spoil(path: PathBuf, kind: RowKind, row: RowId) {

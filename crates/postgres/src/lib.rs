@@ -1,6 +1,5 @@
 //! Store over Postgres: one short transaction a batch, fences that halt, rows that wait.
 
-mod guard_stub;
 mod activities;
 mod claims;
 mod commit;
@@ -8,6 +7,7 @@ mod correlation;
 mod due;
 mod endpoints;
 mod error;
+mod guard_stub;
 mod instances;
 mod journal;
 mod load;
@@ -23,9 +23,11 @@ mod quarantine;
 mod records;
 mod rows;
 mod schema;
+mod scripts;
 mod session;
 mod settings;
 mod signal;
+mod statements;
 mod store;
 mod timers;
 mod writes;

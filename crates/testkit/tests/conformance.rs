@@ -47,6 +47,7 @@ impl StoreUnderTest for Memory {
             }),
             refused: None,
             corrupt: None,
+            sql: None,
             keep: None,
         }
     }

@@ -1,10 +1,10 @@
 //! A store in memory: every table a sorted map, time from a clock port, answers always the same.
 
-mod guard_stub;
 mod calls;
 mod claims;
 mod commit;
 mod due;
+mod guard_stub;
 mod load;
 mod nodes;
 mod outbox;

@@ -9,6 +9,7 @@ use knarr_model::ids::{InstanceId, MessageId, Name, NodeId, RowId};
 use knarr_model::instance::Instance;
 use knarr_model::ports::store::{EndpointRow, EndpointState};
 use knarr_model::quarantine::Quarantined;
+use knarr_model::statement::Statement;
 use knarr_model::work::{ActivityTask, CallEnd, Chunk, Parked, Timer};
 use uuid::Uuid;
 
@@ -39,6 +40,8 @@ pub struct Rows {
     pub quarantine: BTreeMap<Uuid, Quarantined>,
     /// Purses by name and window: the window last drawn from, by number, and permits taken in it.
     pub permit: BTreeMap<(String, Duration), (u128, u32)>,
+    /// Statements on the sagas' own tables that commits would have carried out, in order.
+    pub statements: Vec<Statement>,
     /// How many journal rows and chunks were ever written: the order in which they were.
     pub written: u64,
 }
