@@ -18,6 +18,31 @@ const STEPS: &[(&str, &str)] = &[
 
 /// Brings the schema to the newest step.
 pub(crate) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
+    let (found, fresh) = look(connection, path).await?;
+    if fresh {
+        sqlx::query(SET_APPLICATION).execute(&mut *connection).await?;
+    }
+    for (tables, record) in STEPS.iter().skip(found.max(0) as usize) {
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+        sqlx::raw_sql(*tables).execute(&mut *connection).await?;
+        sqlx::query(*record).execute(&mut *connection).await?;
+        sqlx::query("COMMIT").execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Refuses a schema that is not at the newest step.
+pub(crate) async fn verify(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
+    let (found, _) = look(connection, path).await?;
+    let needed = STEPS.len() as i64;
+    if found == needed {
+        return Ok(());
+    }
+    Err(Error::Older { path: path.to_owned(), found, needed })
+}
+
+/// The schema's step, and whether the file is new; refuses what is not ours or too new.
+async fn look(connection: &mut SqliteConnection, path: &Path) -> Result<(i64, bool), Error> {
     let known = STEPS.len() as i64;
     let found = number(connection, "PRAGMA user_version").await?;
     let application = number(connection, "PRAGMA application_id").await?;
@@ -30,16 +55,7 @@ pub(crate) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> R
     if found > known {
         return Err(Error::Newer { path: path.to_owned(), found, known });
     }
-    if fresh {
-        sqlx::query(SET_APPLICATION).execute(&mut *connection).await?;
-    }
-    for (tables, record) in STEPS.iter().skip(found.max(0) as usize) {
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-        sqlx::raw_sql(*tables).execute(&mut *connection).await?;
-        sqlx::query(*record).execute(&mut *connection).await?;
-        sqlx::query("COMMIT").execute(&mut *connection).await?;
-    }
-    Ok(())
+    Ok((found, fresh))
 }
 
 /// Refuses a file that would lose commits: no write-ahead log, or no fsync per commit.

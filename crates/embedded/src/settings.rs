@@ -3,11 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use knarr_model::statement::Script;
+
 /// Settings of the embedded store and transport.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The SQLite file; its folders are made, `<path>.lock` stands beside it.
     pub path: PathBuf,
+    /// Whether opening brings the schema up to date; else an older one is refused.
+    pub migrate: bool,
+    /// Migrations of the sagas' own tables, carried out with those of the schema.
+    pub scripts: Vec<Script>,
     /// Connections that read (load, lists, deliveries); at least 1.
     pub readers: u32,
     /// Writes that may wait for the one writer before callers wait.
@@ -29,6 +35,8 @@ impl Settings {
     pub fn new(path: impl Into<PathBuf>) -> Settings {
         Settings {
             path: path.into(),
+            migrate: true,
+            scripts: Vec::new(),
             readers: 4,
             waiting_writes: 256,
             group: 64,
