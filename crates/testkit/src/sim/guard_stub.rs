@@ -10,10 +10,31 @@ use super::store::SimStore;
 
 #[async_trait]
 impl Guarded for SimStore {
-    async fn under_fence(&self, _: Ask, _: Decide, _: Run) -> Result<Result<CarriedOut, Refusal>, StoreError> { Err(StoreError::Fatal("stub".to_owned())) }
-    async fn blocks(&self, _: &Name) -> Result<(i64, Vec<Block>), StoreError> { Err(StoreError::Fatal("stub".to_owned())) }
-    async fn withdrawn(&self, _: &Name, _: &[(InstanceId, u32)]) -> Result<Vec<(InstanceId, u32)>, StoreError> { Ok(Vec::new()) }
-    async fn lost_calls(&self, _: NodeId, _: &[RowId]) -> Result<Vec<RowId>, StoreError> { Ok(Vec::new()) }
-    async fn add_counts(&self, _: &Counts) -> Result<(), StoreError> { Ok(()) }
-    async fn outlived_blocks(&self, _: &Name) -> Result<Vec<Uuid>, StoreError> { Ok(Vec::new()) }
+    async fn under_fence(
+        &self,
+        _: Ask,
+        _: Decide,
+        _: Run,
+    ) -> Result<Result<CarriedOut, Refusal>, StoreError> {
+        Err(StoreError::Fatal("stub".to_owned()))
+    }
+    async fn blocks(&self, _: &Name) -> Result<(i64, Vec<Block>), StoreError> {
+        Err(StoreError::Fatal("stub".to_owned()))
+    }
+    async fn withdrawn(
+        &self,
+        _: &Name,
+        _: &[(InstanceId, u32)],
+    ) -> Result<Vec<(InstanceId, u32)>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn lost_calls(&self, _: NodeId, _: &[RowId]) -> Result<Vec<RowId>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn add_counts(&self, _: &Counts) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn outlived_blocks(&self, _: &Name) -> Result<Vec<Uuid>, StoreError> {
+        Ok(Vec::new())
+    }
 }

@@ -6,10 +6,10 @@
     reason = "the world is what the engine's clock runs on: its time is tokio's, paused"
 )]
 
-mod guard_stub;
 mod activities;
 mod broker;
 mod dice;
+mod guard_stub;
 mod node;
 mod oracle;
 mod run;
