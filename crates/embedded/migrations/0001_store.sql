@@ -13,6 +13,15 @@ CREATE TABLE endpoint (
         state = 'halted' OR (state = 'paused' AND coalesce(stop ->> '$.internalToo', 0))) VIRTUAL
 ) STRICT, WITHOUT ROWID;
 
+-- Scripts that made or changed the sagas' own tables.
+CREATE TABLE saga_migration (
+    saga TEXT    NOT NULL,
+    name TEXT    NOT NULL,
+    hash TEXT    NOT NULL,
+    at   INTEGER NOT NULL,
+    PRIMARY KEY (saga, name)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE node (
     id          BLOB    PRIMARY KEY,
     lease_until INTEGER NOT NULL

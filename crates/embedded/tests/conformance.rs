@@ -14,8 +14,8 @@ use knarr_model::{Context, Slice};
 use knarr_testkit::clock::TokioClock;
 use knarr_testkit::conformance::guard::{GuardUnderTest, Guards};
 use knarr_testkit::conformance::store::{StoreUnderTest, Stores};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
 
 struct Fresh;
 
@@ -48,7 +48,7 @@ impl Fresh {
         let store =
             Store::open(Settings::new(&path), clock).await.expect("a new file can be opened");
         let (first, second, records) = (store.clone(), store.clone(), store.clone());
-        let (forced, spoiled, cut) = (path.clone(), path.clone(), path);
+        let (forced, spoiled, cut, asked) = (path.clone(), path.clone(), path.clone(), path);
         let stores = Stores::real(
             Arc::new(first),
             Arc::new(second),
@@ -60,6 +60,7 @@ impl Fresh {
         .corrupting_instances(Arc::new(move |(saga, id)| {
             spoil_instance(cut.clone(), saga, id).boxed()
         }))
+        .speaking(Arc::new(move |sql| ask(asked.clone(), sql).boxed()))
         .keeping(folder);
         (store, stores)
     }
@@ -98,6 +99,18 @@ async fn force(path: PathBuf, endpoint: Name, state: EndpointState) {
         .execute(&mut connection)
         .await
         .expect("the state is set");
+}
+
+/// Rows as text, `NULL` where there is nothing.
+async fn ask(path: PathBuf, sql: String) -> Vec<Vec<String>> {
+    let mut connection = beside(&path).await;
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await;
+    let text = |row: &SqliteRow, at: usize| {
+        let whole = row.try_get_unchecked::<Option<String>, _>(at).expect("a column");
+        whole.unwrap_or_else(|| "NULL".to_owned())
+    };
+    let rows = rows.expect("the SQL is carried out");
+    rows.iter().map(|row| (0..row.len()).map(|at| text(row, at)).collect()).collect()
 }
 
 async fn spoil(path: PathBuf, kind: RowKind, row: RowId) {

@@ -1,8 +1,9 @@
 //! A run has failed: halt, purge and quarantine, planned as one transaction.
 
+use knarr_model::Statement;
 use knarr_model::commit::JournalRow;
 use knarr_model::incident::{Block, BlockBy, FailedAt, FailurePolicy, Incident, OnFailure, Scope};
-use knarr_model::ports::guard::{Plan, Refusal, Scene, Statement};
+use knarr_model::ports::guard::{Plan, Refusal, Scene};
 use knarr_model::ports::store::{EndpointState, Stop};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::work::{Outgoing, Parked, ParkedReason, RowKind};

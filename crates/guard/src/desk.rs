@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use knarr_model::Statement;
 use knarr_model::incident::{Audit, Incident};
-use knarr_model::ports::guard::{Ask, Decide, Guarded, Plan, Refusal, Run, Scene, Statement};
+use knarr_model::ports::guard::{Ask, Decide, Guarded, Plan, Refusal, Run, Scene};
 use knarr_model::ports::records::{PageRequest, QuarantineFilter};
 use knarr_model::ports::{Clock, Incidents, Records, StoreError};
 use knarr_model::quarantine::Quarantined;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use knarr_model::Instance;
+use knarr_model::Statement;
 use knarr_model::incident::{Incident, IncidentStatus, Scope, Whole};
 use knarr_model::instance::{Book, PURGED};
-use knarr_model::ports::guard::{Plan, Refusal, Scene, Statement};
+use knarr_model::ports::guard::{Plan, Refusal, Scene};
 use knarr_model::quarantine::Class;
 use serde_json::value::RawValue;
 use uuid::Uuid;

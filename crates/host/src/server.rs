@@ -10,7 +10,7 @@ use knarr_model::format::masstransit::Host;
 use knarr_model::ports::transport::Published;
 use knarr_model::ports::{Clock, Records, Transport};
 use knarr_model::topology::Subscription;
-use knarr_model::{CancellationToken, Headers, Message, MessageId};
+use knarr_model::{CancellationToken, Headers, Message, MessageId, Script};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::task::JoinHandle;
 
@@ -100,8 +100,13 @@ impl Server {
                 unready: unready(&standing),
                 metrics: metrics(&standing),
             };
-            let opening =
-                Opening { config: &config, clock: &clock, standing: &standing, stop: &stop };
+            let opening = Opening {
+                config: &config,
+                scripts: laid.scripts(),
+                clock: &clock,
+                standing: &standing,
+                stop: &stop,
+            };
             // A broker of its own needs no store to connect, so health can be asked for before the
             // store is there. Queues in the store's file come with the file.
             let (transport, store, admin) = match compose::broker(&config, &laid.name, &clock)? {
@@ -322,6 +327,7 @@ fn metrics(standing: &Standing) -> Arc<dyn Fn() -> Vec<knarr_admin::Metric> + Se
 /// What opening the store needs to know.
 struct Opening<'a> {
     config: &'a Config,
+    scripts: Vec<Script>,
     clock: &'a Arc<dyn Clock>,
     standing: &'a Standing,
     stop: &'a CancellationToken,
@@ -336,7 +342,8 @@ impl Opening<'_> {
                 "waiting for the store: {why} (KNARR_STORE); next attempt in {seconds:.1} s"
             );
         };
-        compose::store_in_time(self.config, start.migrate, self.clock, self.stop, waiting).await
+        let migrations = (start.migrate, self.scripts.as_slice());
+        compose::store_in_time(self.config, migrations, self.clock, self.stop, waiting).await
     }
 }
 

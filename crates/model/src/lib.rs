@@ -18,6 +18,7 @@ pub mod ports;
 pub mod quarantine;
 pub mod retry;
 pub mod shape;
+pub mod statement;
 pub mod topology;
 pub mod work;
 
@@ -33,6 +34,7 @@ pub use instance::{Book, Instance};
 pub use message::{Message, TypeName};
 pub use quarantine::{Class, Quarantined};
 pub use retry::RetryPolicy;
+pub use statement::{Dialects, Script, Statement};
 
 pub use tokio_util::sync::CancellationToken;
 

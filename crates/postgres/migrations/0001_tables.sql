@@ -19,6 +19,15 @@ CREATE TABLE endpoint (
     closed        boolean NOT NULL DEFAULT false
 );
 
+-- Scripts that made or changed the sagas' own tables.
+CREATE TABLE saga_migration (
+    saga text        COLLATE "C" NOT NULL,
+    name text        COLLATE "C" NOT NULL,
+    hash text        NOT NULL,
+    at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (saga, name)
+);
+
 CREATE TABLE node (
     id          uuid        PRIMARY KEY,
     lease_until timestamptz NOT NULL

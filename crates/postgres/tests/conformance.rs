@@ -16,8 +16,8 @@ use knarr_postgres::Store;
 use knarr_testkit::conformance::guard::{GuardUnderTest, Guards};
 use knarr_testkit::conformance::store::{StoreUnderTest, Stores};
 use knarr_testkit::services::postgres;
-use sqlx::postgres::PgArguments;
-use sqlx::{Connection, Postgres};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{AssertSqlSafe, Connection, Postgres, Row};
 
 use support::{connect, settings};
 
@@ -63,6 +63,10 @@ impl GuardUnderTest for Fresh {
                 .boxed()
             }
         };
+        let asked = {
+            let url = url.clone();
+            move |sql: String| ask(url.clone(), sql).boxed()
+        };
         let corrupt = move |(kind, row): (RowKind, RowId)| {
             let url = url.clone();
             let sql = match kind {
@@ -77,9 +81,25 @@ impl GuardUnderTest for Fresh {
             .refusing(endpoint_with_a_nul)
             .corrupting(Arc::new(corrupt))
             .corrupting_instances(Arc::new(corrupt_instance))
+            .speaking(Arc::new(asked))
             .keeping(database);
         Guards { stores, guard: store.clone(), second, incidents: store, sql: true }
     }
+}
+
+/// Rows as text, `NULL` where there is nothing.
+async fn ask(url: String, sql: String) -> Vec<Vec<String>> {
+    let mut connection = connect(&url).await;
+    let path = "SET search_path = knarr";
+    sqlx::raw_sql(path).execute(&mut connection).await.expect("the schema is there");
+    // The simple protocol answers in text.
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await;
+    let text = |row: &PgRow, at: usize| {
+        let value = row.try_get_raw(at).expect("a column");
+        value.as_str().map_or_else(|_| "NULL".to_owned(), str::to_owned)
+    };
+    let rows = rows.expect("the SQL is carried out");
+    rows.iter().map(|row| (0..row.len()).map(|at| text(row, at)).collect()).collect()
 }
 
 /// Postgres keeps no NUL in text. Texts that come from messages are escaped; names of endpoints,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use knarr_model::commit::Key;
 use knarr_model::incident::FailurePolicy;
-use knarr_model::ports::guard::Statement;
 use knarr_model::shape::Shape;
 use knarr_model::topology::Subscription;
 use knarr_model::{
-    Effect, Envelope, Failure, Instance, InstanceId, MessageId, Name, RetryPolicy, RowId,
+    Effect, Envelope, Failure, Instance, InstanceId, MessageId, Name, RetryPolicy, RowId, Script,
+    Statement,
 };
 use serde_json::value::RawValue;
 
@@ -49,6 +49,11 @@ pub trait Definition: Send + Sync {
     /// Statements that remove what a run has written into the saga's own tables, in order.
     fn purge_steps(&self, instance: InstanceId, run: u32) -> Vec<Statement> {
         let _ = (instance, run);
+        Vec::new()
+    }
+
+    /// Scripts that make the saga's own tables, in order.
+    fn migrations(&self) -> Vec<Script> {
         Vec::new()
     }
 

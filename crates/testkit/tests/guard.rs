@@ -45,6 +45,7 @@ impl GuardUnderTest for Fresh {
             refused: None,
             corrupt: None,
             corrupt_instance: None,
+            sql: None,
             keep: None,
         };
         Guards {

@@ -77,7 +77,7 @@ fn guard_reaction_quarantine_ends_the_run_and_the_queue_flows() {
     let mut failure = failure(OnFailure::Quarantine);
     failure.steps.push(Statement {
         name: "findings".to_owned(),
-        text: knarr_model::ports::guard::Dialects::same("DELETE"),
+        text: knarr_model::statement::Dialects::same("DELETE"),
         parameters: Vec::new(),
     });
     let plan = contain(&scene(), &Moment::for_test("knarr"), &failure).expect("planned");

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::commit::{JournalRow, Key};
@@ -14,6 +13,7 @@ use crate::incident::{Audit, Block, Incident, StepDone, Whole};
 use crate::instance::Instance;
 use crate::ports::store::{EndpointRow, StoreError};
 use crate::quarantine::Quarantined;
+pub use crate::statement::{Dialects, Statement};
 use crate::work::{Chunk, Outgoing, Parked, RowKind};
 
 /// What a verb must see.
@@ -186,34 +186,6 @@ impl Plan {
         if let Some(incident) = self.incidents.first_mut().filter(|_| !steps.is_empty()) {
             incident.removed.steps = steps.to_vec();
         }
-    }
-}
-
-/// A named SQL statement with its parameters, in the store's own dialect.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Statement {
-    /// Its name, for people.
-    pub name: String,
-    /// The text in both dialects; parameters are `$1`, `$2` … in Postgres and `?1`, `?2` … in
-    /// SQLite.
-    pub text: Dialects,
-    /// Parameters. Strings that are UUIDs are bound as text; a statement casts as it needs.
-    pub parameters: Vec<Value>,
-}
-
-/// One statement in every dialect that a store may speak.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dialects {
-    /// For Postgres.
-    pub postgres: String,
-    /// For SQLite.
-    pub sqlite: String,
-}
-
-impl Dialects {
-    /// The same text for both.
-    pub fn same(text: &str) -> Dialects {
-        Dialects { postgres: text.to_owned(), sqlite: text.to_owned() }
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) fn new_endpoint(name: &Name) -> EndpointRow {
         state: EndpointState::Open,
         epoch: 1,
         guard_version: 0,
+        stop: None,
         holder: None,
     }
 }

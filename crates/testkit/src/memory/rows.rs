@@ -10,6 +10,7 @@ use knarr_model::incident::{Audit, Block, Incident, Whole};
 use knarr_model::instance::Instance;
 use knarr_model::ports::store::{EndpointRow, EndpointState};
 use knarr_model::quarantine::Quarantined;
+use knarr_model::statement::Statement;
 use knarr_model::work::{ActivityTask, CallEnd, Chunk, Parked, Timer};
 use uuid::Uuid;
 
@@ -52,6 +53,8 @@ pub struct Rows {
     pub audit: BTreeMap<u64, Audit>,
     /// Purses by name and window: the window last drawn from, by number, and permits taken in it.
     pub permit: BTreeMap<(String, Duration), (u128, u32)>,
+    /// Statements on the sagas' own tables that commits would have carried out, in order.
+    pub statements: Vec<Statement>,
     /// How many journal rows, chunks and lines of the audit were ever written: the order in which they were.
     pub written: u64,
 }

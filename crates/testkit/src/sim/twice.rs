@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use knarr_model::incident::FailurePolicy;
-use knarr_model::ports::guard::Statement;
 use knarr_model::shape::Shape;
 use knarr_model::topology::Subscription;
-use knarr_model::{Envelope, Instance, InstanceId, Name, RetryPolicy};
+use knarr_model::{Envelope, Instance, InstanceId, Name, RetryPolicy, Script, Statement};
 use knarr_saga::check::Finding;
 use knarr_saga::definition::{BadMessage, Cause, Correlated, Decision, Definition, Event, Live};
 
@@ -42,6 +41,10 @@ impl Definition for Twice {
 
     fn is_ordered(&self) -> bool {
         self.inner.is_ordered()
+    }
+
+    fn migrations(&self) -> Vec<Script> {
+        self.inner.migrations()
     }
 
     fn shape(&self) -> Shape {

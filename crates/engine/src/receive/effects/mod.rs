@@ -7,6 +7,7 @@ mod fault;
 mod mirror;
 mod outgoing;
 mod sender;
+mod sql;
 mod timers;
 
 pub(super) use each::fold;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use knarr_model::incident::StepDone;
-use knarr_model::ports::guard::{Dialects, Plan, Run, Scene, Statement};
+use knarr_model::ports::guard::{Plan, Run, Scene};
 use knarr_model::quarantine::Class;
+use knarr_model::statement::{Dialects, Statement};
 use serde_json::{Value, json};
 
 use super::fixture::Guards;

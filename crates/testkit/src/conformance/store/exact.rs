@@ -85,7 +85,7 @@ fn hard_instance(world: &World, id: InstanceId, timer: RowId, call: RowId) -> In
             joins: BTreeMap::from([(3, Join { seen: vec![0, 2], fired: true })]),
             deferred: vec!["urn:message:Shop:OrderPaid".to_owned()],
             keys: vec![("number".to_owned(), HARD_TEXT.to_owned())],
-            holds: false,
+            holds: true,
         },
         incident: Some(world.id()),
         ..world.instance(id, 1)
