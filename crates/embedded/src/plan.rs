@@ -234,10 +234,8 @@ async fn write_deliveries(
     lines: &mut Lines,
 ) -> Result<(), Error> {
     for row in &plan.taken {
-        if let Some((of, instance)) = internal::forget(connection, *row).await? {
-            if let Some(instance) = instance {
-                lines.changed(&of, instance);
-            }
+        if let Some((of, Some(instance))) = internal::forget(connection, *row).await? {
+            lines.changed(&of, instance);
         }
     }
     let saga = plan.saga(ask);

@@ -19,7 +19,6 @@ pub(super) fn new_endpoint(name: &Name) -> EndpointRow {
         guard_version: 0,
         stop: None,
         holder: None,
-        stop: None,
     }
 }
 
