@@ -184,7 +184,8 @@ impl Simulation {
         settings.breaker.failures = 7;
         settings.breaker.instances = 4;
         settings.breaker.within = Duration::from_secs(3);
-        settings.breaker.restart_after = (plan.seed % 2 == 0).then_some(Duration::from_millis(700));
+        settings.breaker.restart_after =
+            plan.seed.is_multiple_of(2).then_some(Duration::from_millis(700));
         settings.mutations.ack_before_commit = is(Mutation::AckBeforeCommit);
         settings.mutations.ignore_timer_token = is(Mutation::TimerTokenIgnored);
         settings.mutations.ignore_parked = is(Mutation::ParkedNotChecked);
