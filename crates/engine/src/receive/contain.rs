@@ -1,6 +1,7 @@
 //! What a batch asks of the guard: a failed run contained, a block let one through, a pause.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use knarr_guard::notice::announce;
 use knarr_guard::{Blocks, Failure, Moment, contain, halt, release};
@@ -44,9 +45,11 @@ impl Batches {
         ask.instance = failure.run.map(|run| (failure.saga.clone(), run.instance));
         ask.row = failure.taken;
         self.shared.hold_chunks([at.chunk]);
+        let owned = Arc::new(AtomicBool::new(true));
         let done = ask_guard(&self.shared, &at, ask, {
-            let failure = failure.clone();
+            let (failure, owned) = (failure.clone(), owned.clone());
             move |scene, at| {
+                owned.store(scene.owned, Ordering::Relaxed);
                 let planned = contain::contain(scene, at, &failure);
                 let halted = scene.endpoint.state == EndpointState::Halted;
                 match planned {
@@ -61,12 +64,16 @@ impl Batches {
             Ok(Err(refusal)) => {
                 self.shared.let_go_chunks(&[at.chunk]);
                 tracing::debug!(%refusal, "a failed run is decided again");
+                if !owned.load(Ordering::Relaxed) {
+                    // As with a commit: what is gone or another's is not decided here.
+                    self.shared.node.let_go(batch.remove(0).row().map(|(_, row)| row));
+                }
                 return Next::Again(batch);
             }
             Err(error) => {
                 // It may have been carried out: the journal decides when the batch is loaded again.
                 self.shared.let_go_chunks(&[at.chunk]);
-                self.shared.doubts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                self.shared.doubts.fetch_add(1, Ordering::Relaxed);
                 return self.store_failed(batch, round, &error).await;
             }
         };
@@ -196,7 +203,7 @@ impl Batches {
             Err(error) => {
                 // It may have been carried out: the relay looks for what nobody handed to it.
                 self.shared.let_go_chunks(&[at.chunk]);
-                self.shared.doubts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                self.shared.doubts.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%endpoint, "cannot pause: {error}");
             }
         }

@@ -133,7 +133,8 @@ fn failed_told(
         .envelope()
         .filter(|last| first.as_ref().is_none_or(|first| first.message_id != last.message_id));
     let envelopes = first.iter().chain(other);
-    let faults = envelopes.filter_map(|of| fault(at, of, start.class, &start.errors));
+    let version = run.map(|run| run.version);
+    let faults = envelopes.filter_map(|of| fault(at, of, start.class, &start.errors, version));
     faults.chain(mirror(at, start)).collect()
 }
 
@@ -161,7 +162,7 @@ pub(crate) fn blocked(
     fold.finish(incoming, key, Some(journal));
     if let Some(asked) = incoming.envelope().filter(|asked| asked.request_id.is_some()) {
         let reason = format!("a copy of it is set aside as {by}: it starts nothing");
-        let told = fault(fold.at, asked, Class::Failed, &[reason]);
+        let told = fault(fold.at, asked, Class::Failed, &[reason], None);
         fold.draft(key).slice.outgoing.extend(told);
     }
     Fate { key, kind: FateKind::Blocked(by) }
@@ -209,7 +210,7 @@ fn told(fold: &Fold<'_>, incoming: &Incoming, row: &Quarantined) -> Vec<Outgoing
     let fault = match (&incoming.body, incoming.envelope()) {
         // What is asked for inside is nobody's message.
         (Body::Timer(_) | Body::Ended(_), _) => None,
-        (_, Some(envelope)) => fault(at, envelope, row.class, &row.errors),
+        (_, Some(envelope)) => fault(at, envelope, row.class, &row.errors, None),
         (_, None) => {
             let media = row.content_type.as_deref();
             receive_fault(at, incoming.id, media, row.class, &row.errors)

@@ -11,18 +11,20 @@ use super::address::{Address, destination, parse};
 use crate::receive::fold::Situation;
 
 /// The fault of a message that was set aside; none when it is to be published and the endpoint
-/// publishes no faults. It belongs to no run and is never withdrawn (behaviours 1).
+/// publishes no faults. It belongs to no run and is never withdrawn (behaviours 1). `failed_at` is
+/// the version of the run that failed on it: a run that was retried may fail on it again.
 pub(in crate::receive) fn fault(
     at: &Situation,
     message: &Envelope,
     class: Class,
     errors: &[String],
+    failed_at: Option<i64>,
 ) -> Option<Outgoing> {
     let types: Vec<TypeName> =
         message.message_types.iter().filter_map(|urn| TypeName::parse(urn).ok()).collect();
     let concrete = fault_of(types.first()?.clone());
     let bases: Vec<_> = types[1..].iter().cloned().map(fault_of).chain([any()]).collect();
-    let id = told_id(message.message_id, class, b"fault");
+    let id = told_id(message.message_id, class, failed_at);
     let body = json!({
         "faultId": ids::derived_id(&[b"fault-id", id.as_bytes()]),
         "faultedMessageId": message.message_id,
@@ -67,7 +69,7 @@ pub(in crate::receive) fn receive_fault(
         return None;
     }
     let concrete = TypeName::new("MassTransit", "ReceiveFault");
-    let id = told_id(message, class, b"fault");
+    let id = told_id(message, class, None);
     let body = json!({
         "faultId": ids::derived_id(&[b"fault-id", id.as_bytes()]),
         "faultedMessageId": message,
@@ -166,10 +168,13 @@ fn published(concrete: &TypeName, bases: &[TypeName]) -> Address {
     }
 }
 
-/// Once per message, however often it is decided; two bodies under one id are two messages.
-fn told_id(message: MessageId, class: Class, kind: &[u8]) -> MessageId {
+/// Once per message and failure, however often it is decided; two bodies under one id are two
+/// messages.
+fn told_id(message: MessageId, class: Class, failed_at: Option<i64>) -> MessageId {
     let apart: &[u8] = if class == Class::IdConflict { b"conflict" } else { b"" };
-    MessageId(ids::derived_id(&[message.as_bytes(), kind, apart]))
+    let version = failed_at.map(i64::to_be_bytes);
+    let version: &[u8] = version.as_ref().map_or(&[], |version| version);
+    MessageId(ids::derived_id(&[message.as_bytes(), b"fault", apart, version]))
 }
 
 #[cfg(test)]
