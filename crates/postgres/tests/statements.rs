@@ -13,7 +13,7 @@ use knarr_testkit::services::postgres;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use support::settings;
+use support::{connect, settings};
 
 const MAKE: &str = "
 CREATE TABLE parent (id int PRIMARY KEY);
@@ -68,7 +68,13 @@ async fn what_a_commit_or_a_trigger_refuses_is_the_datas_fault() {
         let error = carry_out(&store, text, parameters).await.expect_err(text);
         assert!(error.is_data() && error.to_string().contains(why), "{text}: {error}");
     }
+    let mut beside = connect(&database.url()).await;
     let exact = "INSERT INTO child (price) VALUES ($1::text::numeric)";
     carry_out(&store, exact, vec![json!("1.10")]).await.expect("a text is cast by the server");
+    let prices: Vec<String> = sqlx::query_scalar("SELECT price::text FROM knarr.child")
+        .fetch_all(&mut beside)
+        .await
+        .expect("the table is read");
+    assert_eq!(prices, ["1.10"], "nothing of what was refused is there");
     store.close().await;
 }
