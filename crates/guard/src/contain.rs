@@ -196,6 +196,7 @@ fn stopped(
         let stop = Stop {
             reason: incident.reason.clone(),
             by: at.order.who.clone(),
+            since: Some(at.now),
             incident: Some(incident.id),
             ..stop
         };

@@ -8,12 +8,13 @@ use knarr_model::incident::{Audit, Incident};
 use knarr_model::ports::guard::{Ask, Decide, Guarded, Plan, Refusal, Run, Scene};
 use knarr_model::ports::records::{PageRequest, QuarantineFilter};
 use knarr_model::ports::{Clock, Incidents, Records, StoreError};
-use knarr_model::quarantine::Quarantined;
+use knarr_model::quarantine::{Quarantined, Status};
 use knarr_model::topology::Subscription;
 use knarr_model::{Class, Envelope, InstanceId, Name, NodeId, RowId};
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::called::Called;
 use crate::notice::{Sender, announce};
 use crate::order::{Moment, Order};
 use crate::{halt, incident, purge, release};
@@ -102,7 +103,7 @@ impl Desk {
     pub async fn halt(&self, order: &Order, endpoint: &Name) -> Result<Answer, Error> {
         self.known_endpoint(endpoint).await?;
         let at = self.moment(order);
-        self.ask(&at, at.ask(endpoint), halt::halt).await
+        self.ask(&at, at.ask(endpoint), Called::on("halt", &**endpoint), halt::halt).await
     }
 
     /// Stops an endpoint's intake.
@@ -112,7 +113,7 @@ impl Desk {
     pub async fn pause(&self, order: &Order, endpoint: &Name) -> Result<Answer, Error> {
         self.known_endpoint(endpoint).await?;
         let at = self.moment(order);
-        self.ask(&at, at.ask(endpoint), halt::pause).await
+        self.ask(&at, at.ask(endpoint), Called::on("pause", &**endpoint), halt::pause).await
     }
 
     /// Opens an endpoint, at once or after a careful try.
@@ -127,7 +128,9 @@ impl Desk {
     ) -> Result<Answer, Error> {
         self.known_endpoint(endpoint).await?;
         let at = self.moment(order);
-        self.ask(&at, at.ask(endpoint), move |scene, at| halt::resume(scene, at, probe)).await
+        let called = Called::on("resume", &**endpoint);
+        self.ask(&at, at.ask(endpoint), called, move |scene, at| halt::resume(scene, at, probe))
+            .await
     }
 
     /// Ends a run and removes everything of it, the saga's own entries included.
@@ -165,8 +168,10 @@ impl Desk {
         let at = self.moment(order);
         let mut ask = at.ask(&endpoint);
         ask.instance = Some((saga.clone(), id));
+        let verb = if class == Class::Cancelled { "cancel" } else { "purge" };
+        let called = Called::on(verb, format!("{saga}/{id}"));
         let (sagas, saga) = (self.doors.sagas.clone(), saga.clone());
-        self.ask(&at, ask, move |scene, at| {
+        self.ask(&at, ask, called, move |scene, at| {
             let run = scene.whole.as_ref().map(|whole| whole.instance.run);
             let steps = match (class, run) {
                 (Class::Purged, Some(run)) => sagas.purge_steps(&saga, id, run),
@@ -192,16 +197,31 @@ impl Desk {
             return Err(unknown(format!("there is no instance {id} of {saga}")));
         };
         match found.instance.incident {
-            Some(incident) => self.retry(order, incident).await,
-            None => {
-                // The request may be a repeated one, and its run back by then.
-                let endpoint = &self.doors.sagas.endpoint(saga).unwrap_or_else(|| saga.clone());
-                let at = self.moment(order);
-                let text = format!("instance {id} is not held by an incident");
-                let refuse = move |_: &Scene, _: &Moment| Err(Refusal::Conflict(text.clone()));
-                self.ask(&at, at.ask(endpoint), refuse).await
+            Some(incident) => {
+                let called = Called::any("retry");
+                let done = self.end_incident(order, incident, called, incident::retry).await?;
+                of_instance(done, id)
             }
+            None => self.resumed_before(order, saga, id).await,
         }
+    }
+
+    /// A run that no incident keeps may have been brought back by this very request.
+    async fn resumed_before(
+        &self,
+        order: &Order,
+        saga: &Name,
+        id: InstanceId,
+    ) -> Result<Answer, Error> {
+        let none = Refusal::Conflict(format!("instance {id} is not held by an incident"));
+        if order.key.is_none() {
+            return Err(none.into());
+        }
+        let endpoint = self.doors.sagas.endpoint(saga).unwrap_or_else(|| saga.clone());
+        let at = self.moment(order);
+        let called = Called::any("retry");
+        let done = self.ask(&at, at.ask(&endpoint), called, move |_, _| Err(none.clone())).await?;
+        of_instance(done, id)
     }
 
     /// Brings a purged run back and tries again.
@@ -209,7 +229,7 @@ impl Desk {
     /// # Errors
     /// Unknown incidents; a conflict when it has ended.
     pub async fn retry(&self, order: &Order, id: Uuid) -> Result<Answer, Error> {
-        self.end_incident(order, id, incident::retry).await
+        self.end_incident(order, id, on_incident("retry", id), incident::retry).await
     }
 
     /// Accepts the loss.
@@ -217,7 +237,7 @@ impl Desk {
     /// # Errors
     /// As [`Desk::retry`].
     pub async fn resolve(&self, order: &Order, id: Uuid) -> Result<Answer, Error> {
-        self.end_incident(order, id, incident::resolve).await
+        self.end_incident(order, id, on_incident("resolve", id), incident::resolve).await
     }
 
     /// Accepts the loss and deletes what was kept.
@@ -225,13 +245,14 @@ impl Desk {
     /// # Errors
     /// As [`Desk::retry`].
     pub async fn discard_incident(&self, order: &Order, id: Uuid) -> Result<Answer, Error> {
-        self.end_incident(order, id, incident::discard).await
+        self.end_incident(order, id, on_incident("discard", id), incident::discard).await
     }
 
     async fn end_incident(
         &self,
         order: &Order,
         id: Uuid,
+        called: Called,
         verb: fn(&Scene, &Moment) -> Result<Plan, Refusal>,
     ) -> Result<Answer, Error> {
         let found = self.doors.incidents.incident(id).await?;
@@ -243,7 +264,7 @@ impl Desk {
         ask.incident = Some(id);
         ask.instance = found.instance.map(|instance| (found.saga.clone(), instance));
         ask.quarantined.extend(found.quarantined);
-        self.ask(&at, ask, verb).await
+        self.ask(&at, ask, called, verb).await
     }
 
     /// Lets set-aside messages of one endpoint go, each once, under new ids.
@@ -254,10 +275,54 @@ impl Desk {
     pub async fn release(&self, order: &Order, ids: &[Uuid]) -> Result<Answer, Error> {
         let (endpoint, ask, at) = self.of_quarantined(order, ids).await?;
         let sagas = self.doors.sagas.clone();
-        self.ask(&at, ask, move |scene, at| {
+        self.ask(&at, ask, Called::rows("release", ids), move |scene, at| {
             let read = |row| checked(&*sagas, &endpoint, row);
             let envelopes: Vec<_> = scene.quarantined.iter().map(read).collect();
             release::release(scene, at, &envelopes)
+        })
+        .await
+    }
+
+    /// Lets go what is held at an endpoint, of one class or of all, in one transaction: all of it
+    /// or nothing, at most [`BULK`] messages.
+    ///
+    /// # Errors
+    /// As [`Desk::release`]; unknown when nothing is held there.
+    pub async fn release_held(
+        &self,
+        order: &Order,
+        endpoint: &Name,
+        class: Option<Class>,
+    ) -> Result<Answer, Error> {
+        self.known_endpoint(endpoint).await?;
+        let filter = QuarantineFilter {
+            status: Some(Status::Held),
+            endpoint: Some(endpoint.clone()),
+            class,
+        };
+        let page = PageRequest { limit: BULK, cursor: None };
+        let found = self.doors.records.quarantine(&filter, &page).await?;
+        let at = self.moment(order);
+        let mut ask = at.ask(endpoint);
+        ask.quarantined = found.items.into_iter().map(|row| row.id).collect();
+        let (sagas, endpoint, more) =
+            (self.doors.sagas.clone(), endpoint.clone(), found.next.is_some());
+        self.ask(&at, ask, Called::any("release"), move |scene, at| {
+            // What somebody else let go meanwhile is no concern of this order.
+            let mut scene = scene.clone();
+            scene.quarantined.retain(|row| row.status == Status::Held);
+            if scene.quarantined.is_empty() {
+                return Err(Refusal::Unknown(format!(
+                    "nothing of that kind is held at {endpoint}"
+                )));
+            }
+            let read = |row| checked(&*sagas, &endpoint, row);
+            let envelopes: Vec<_> = scene.quarantined.iter().map(read).collect();
+            let mut plan = release::release(&scene, at, &envelopes)?;
+            if let Some(audit) = plan.audit.as_mut().filter(|_| more) {
+                audit.done.push(format!("more than {BULK} are held: release again"));
+            }
+            Ok(plan)
         })
         .await
     }
@@ -275,7 +340,7 @@ impl Desk {
     ) -> Result<Answer, Error> {
         let (endpoint, ask, at) = self.of_quarantined(order, &[id]).await?;
         let sagas = self.doors.sagas.clone();
-        self.ask(&at, ask, move |scene, at| {
+        self.ask(&at, ask, Called::rows("edit", &[id]), move |scene, at| {
             let media = content_type.as_deref();
             let row = scene.quarantined.first();
             let check = row.map_or(Err(String::new()), |row| {
@@ -292,7 +357,7 @@ impl Desk {
     /// As [`Desk::release`].
     pub async fn discard(&self, order: &Order, ids: &[Uuid]) -> Result<Answer, Error> {
         let (_, ask, at) = self.of_quarantined(order, ids).await?;
-        self.ask(&at, ask, release::discard).await
+        self.ask(&at, ask, Called::rows("discard", ids), release::discard).await
     }
 
     /// Lets copies of a set-aside start message start runs again.
@@ -301,24 +366,7 @@ impl Desk {
     /// Unknown ids; a conflict when it blocks nothing.
     pub async fn unblock(&self, order: &Order, id: Uuid) -> Result<Answer, Error> {
         let (_, ask, at) = self.of_quarantined(order, &[id]).await?;
-        self.ask(&at, ask, release::unblock).await
-    }
-
-    /// The ids of what a filter finds, grouped by endpoint, at most [`BULK`].
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn find(&self, filter: &QuarantineFilter) -> Result<Vec<Vec<Uuid>>, Error> {
-        let page = PageRequest { limit: BULK, cursor: None };
-        let found = self.doors.records.quarantine(filter, &page).await?;
-        let mut groups: Vec<(Name, Vec<Uuid>)> = Vec::new();
-        for row in found.items {
-            match groups.iter_mut().find(|(endpoint, _)| *endpoint == row.endpoint) {
-                Some((_, ids)) => ids.push(row.id),
-                None => groups.push((row.endpoint, vec![row.id])),
-            }
-        }
-        Ok(groups.into_iter().map(|(_, ids)| ids).collect())
+        self.ask(&at, ask, Called::rows("unblock", &[id]), release::unblock).await
     }
 
     async fn of_quarantined(
@@ -347,6 +395,22 @@ impl Desk {
         Err(unknown(format!("there is no endpoint {endpoint}")))
     }
 
+    /// The incident that an order carried out before opened or ended.
+    async fn incident_of(&self, ask: &Ask, audit: &Audit) -> Result<Option<Incident>, Error> {
+        let named = audit.target.strip_prefix("incident ").and_then(|id| id.parse().ok());
+        let id = match (named, &ask.instance) {
+            (Some(id), _) => Some(id),
+            (None, Some((saga, id))) => {
+                let found = self.doors.records.instance(saga, *id).await?;
+                found.and_then(|detail| detail.instance.incident)
+            }
+            (None, None) => None,
+        };
+        let Some(id) = id else { return Ok(None) };
+        let found = self.doors.incidents.incident(id).await?;
+        Ok(found.filter(|it| it.opened_at == audit.at || it.closed_at == Some(audit.at)))
+    }
+
     fn moment(&self, order: &Order) -> Moment {
         let clock = &self.doors.clock;
         Moment {
@@ -364,6 +428,7 @@ impl Desk {
         &self,
         at: &Moment,
         ask: Ask,
+        called: Called,
         verb: impl Fn(&Scene, &Moment) -> Result<Plan, Refusal> + Send + Sync + 'static,
     ) -> Result<Answer, Error> {
         let (own, sender) = (at.clone(), self.sender.clone());
@@ -383,12 +448,9 @@ impl Desk {
             match done {
                 Ok(done) => return Ok(answer(done.plan, at)),
                 Err(Refusal::Repeated(audit)) => {
-                    return Ok(Answer {
-                        audit: *audit,
-                        dry_run: false,
-                        repeated: true,
-                        incident: None,
-                    });
+                    called.is_the_same(&ask.endpoint, &at.order, &audit)?;
+                    let incident = self.incident_of(&ask, &audit).await?;
+                    return Ok(Answer { audit: *audit, dry_run: false, repeated: true, incident });
                 }
                 Err(Refusal::Changed) if tries < TRIES => {}
                 Err(refusal) => return Err(refusal.into()),
@@ -405,6 +467,21 @@ fn answer(plan: Plan, at: &Moment) -> Answer {
         repeated: false,
         incident: plan.incidents.into_iter().next(),
     }
+}
+
+fn on_incident(verb: &'static str, id: Uuid) -> Called {
+    Called::on(verb, format!("incident {id}"))
+}
+
+/// An earlier request under the same key must have been for this instance.
+fn of_instance(done: Answer, id: InstanceId) -> Result<Answer, Error> {
+    let same = done.incident.as_ref().is_some_and(|incident| incident.instance == Some(id));
+    if same || !done.repeated {
+        return Ok(done);
+    }
+    let text =
+        format!("its key was used before, for `retry {}`: take a new one", done.audit.target);
+    Err(Error::Refused(Refusal::Invalid(text)))
 }
 
 fn checked(sagas: &dyn Sagas, endpoint: &Name, row: &Quarantined) -> Result<Envelope, String> {

@@ -21,8 +21,12 @@ pub fn halt(scene: &Scene, at: &Moment) -> Result<Plan, Refusal> {
     if row.state == EndpointState::Halted {
         return said(at, row, "halt", "was halted already", None);
     }
-    let stop =
-        Stop { reason: at.why("halted by hand"), by: at.order.who.clone(), ..Stop::default() };
+    let stop = Stop {
+        reason: at.why("halted by hand"),
+        by: at.order.who.clone(),
+        since: Some(at.now),
+        ..Stop::default()
+    };
     let new = halted(row, stop);
     let text = format!("{} is halted at epoch {}", row.name, new.epoch);
     said(at, row, "halt", &text, Some(new))
@@ -52,6 +56,7 @@ pub fn pause(scene: &Scene, at: &Moment) -> Result<Plan, Refusal> {
             let stop = Stop {
                 reason: at.why("paused by hand"),
                 by: at.order.who.clone(),
+                since: Some(at.now),
                 ..Stop::default()
             };
             let new = EndpointRow { state: EndpointState::Paused, stop: Some(stop), ..row.clone() };
@@ -76,6 +81,7 @@ pub fn trip(
     let stop = Stop {
         reason: reason.to_owned(),
         by: at.order.who.clone(),
+        since: Some(at.now),
         incident: Some(at.incident),
         internal_too: true,
         restart_at: restart.and_then(|delay| at.now.checked_add_signed(delta(delay))),
@@ -170,6 +176,7 @@ pub(crate) fn again_later(stop: &Stop, at: &Moment) -> Stop {
     Stop {
         restart_at: delay.and_then(|delay| at.now.checked_add_signed(delta(delay))),
         delay,
+        since: Some(at.now),
         probe: None,
         ..stop.clone()
     }

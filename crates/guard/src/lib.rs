@@ -6,6 +6,7 @@
 pub mod admit;
 pub mod blocks;
 pub mod breaker;
+mod called;
 pub mod contain;
 pub mod desk;
 pub mod halt;

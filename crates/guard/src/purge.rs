@@ -135,7 +135,8 @@ pub(crate) fn removal(incident: &Incident) -> Vec<String> {
             parts.push(format!("{count} {}", if count == 1 { one } else { many }));
         }
     }
-    let data = format!("moved into incident {}: {} bytes of data", incident.id, removed.data_bytes);
+    // The incident's own id would differ between a dry run and what follows it.
+    let data = format!("moved into its incident: {} bytes of data", removed.data_bytes);
     let mut told = vec![[vec![data], parts].concat().join(", ")];
     if !incident.may_have_left.is_empty() {
         let count = incident.may_have_left.len();

@@ -239,7 +239,14 @@ fn known(scene: &Scene) -> Result<(), Refusal> {
     if scene.quarantined.is_empty() {
         return Err(Refusal::Unknown("there is no such set-aside message".to_owned()));
     }
-    Ok(())
+    let endpoint = &scene.endpoint.name;
+    match scene.quarantined.iter().find(|row| row.endpoint != *endpoint) {
+        Some(row) => Err(Refusal::Invalid(format!(
+            "message {} is of {}, the others are of {endpoint}: one endpoint at a time",
+            row.message_id, row.endpoint
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The scene's messages, all of them still held.

@@ -78,6 +78,9 @@ pub struct Stop {
     pub reason: String,
     /// Who stopped it: a token's name, or `knarr`.
     pub by: String,
+    /// When.
+    #[serde(default)]
+    pub since: Option<DateTime<Utc>>,
     /// The incident that stopped it.
     pub incident: Option<Uuid>,
     /// A pause that also holds back what the store has waiting (the breaker's).

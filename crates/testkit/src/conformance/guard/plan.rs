@@ -19,6 +19,7 @@ pub(super) fn halted(row: &EndpointRow) -> EndpointRow {
         stop: Some(Stop {
             reason: "the payment failed, \u{0} \"three\" times".to_owned(),
             by: "knarr".to_owned(),
+            since: None,
             incident: Some(Uuid::from_u128(7)),
             internal_too: true,
             restart_at: None,
