@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use knarr_model::ports::{Clock, Records, Store, Transport};
+use knarr_model::ports::{Clock, Incidents, Records, Store, Transport};
 use knarr_model::{CancellationToken, RetryPolicy, Script};
 
 use crate::config::{BrokerAt, Config, StoreAt};
 use crate::error::Error;
+use crate::late::Arrived;
 
 /// A store that is open.
 pub(crate) enum OpenStore {
@@ -28,6 +29,18 @@ impl OpenStore {
             OpenStore::Embedded(store) => Arc::new(store.clone()),
             OpenStore::Postgres(store) => Arc::new(store.clone()),
         }
+    }
+
+    fn incidents(&self) -> Arc<dyn Incidents> {
+        match self {
+            OpenStore::Embedded(store) => Arc::new(store.clone()),
+            OpenStore::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// What the admin API needs of it.
+    pub(crate) fn doors(&self) -> Arrived {
+        Arrived { records: self.records(), incidents: self.incidents(), guarded: self.store() }
     }
 
     pub(crate) async fn close(&self) {

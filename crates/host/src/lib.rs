@@ -27,11 +27,13 @@
 
 extern crate self as knarr;
 
+mod admin;
 mod app;
 mod bench;
 mod clock;
 mod compose;
 mod config;
+mod desk;
 mod entry;
 mod error;
 mod inbox;
@@ -39,6 +41,7 @@ mod laid;
 mod late;
 mod logging;
 mod out;
+mod read;
 #[cfg(doctest)]
 mod readme;
 pub mod records;

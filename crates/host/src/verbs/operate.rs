@@ -85,6 +85,22 @@ impl Api {
         self.ask(self.request(Method::POST, path).json(body)).await
     }
 
+    /// An order, under a key if one is given.
+    pub(crate) async fn order(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        key: Option<&str>,
+        body: &Value,
+    ) -> Result<Value, Error> {
+        let mut request = self.request(method, path).query(query).json(body);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        self.ask(request).await
+    }
+
     /// Every row of a list, page by page, or the first `limit` of them.
     pub(crate) async fn rows(
         &self,
