@@ -203,5 +203,8 @@ fn s0_01_a_wrong_token_file_ends_the_start_with_a_line_for_each_wrong_line() {
     assert_eq!(said.code, 2, "{said:?}");
     let lines: Vec<&str> = said.err.lines().collect();
     assert!(lines[0].starts_with("error: KNARR_TOKENS: tokens, line 1: `boss`"), "{said:?}");
-    assert!(lines[1].starts_with("error: KNARR_TOKENS: tokens, line 3: is not three words"), "{said:?}");
+    assert!(
+        lines[1].starts_with("error: KNARR_TOKENS: tokens, line 3: is not three words"),
+        "{said:?}"
+    );
 }
