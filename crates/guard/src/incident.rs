@@ -186,8 +186,8 @@ mod tests {
     fn held() -> Parked {
         let raw = serde_json::value::RawValue::from_string("{}".to_owned()).expect("JSON");
         let id = MessageId(Uuid::from_u128(90));
-        let envelope =
-            Envelope::new(id, "urn:message:Knarr.UrlScan:Seen".to_owned(), Arc::from(raw));
+        let urn = "urn:message:Knarr.UrlScan:Seen".to_owned();
+        let envelope = Envelope::new(id, urn, Arc::from(raw));
         Parked {
             id: RowId(Uuid::from_u128(91)),
             endpoint: "scan".into(),
