@@ -36,6 +36,7 @@ mod config;
 mod desk;
 mod entry;
 mod error;
+pub mod guard;
 mod inbox;
 mod laid;
 mod late;

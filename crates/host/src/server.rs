@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use knarr_admin::{Draft, Sources};
 use knarr_engine::{Engine, Ports, Running};
+use knarr_guard::Desk;
 use knarr_model::format::masstransit::Host;
 use knarr_model::ports::transport::Published;
-use knarr_model::ports::{Clock, Records, Transport};
+use knarr_model::ports::{Clock, Incidents, Records, Transport};
 use knarr_model::topology::Subscription;
 use knarr_model::{CancellationToken, Headers, Message, MessageId, Script};
 use serde_json::value::{RawValue, to_raw_value};
@@ -59,6 +60,8 @@ pub struct Server {
     host: Host,
     standing: Standing,
     admin: Admin,
+    desk: Desk,
+    late: LateStore,
     /// Whether the token was made at this start.
     is_new: bool,
 }
@@ -81,8 +84,8 @@ impl Server {
         let bound = listen(config.listen).await?;
         let (token, is_new) = token(&config, &*clock)?;
         tracing::info!("admin API: http://{}", bound.address());
+        let late = LateStore::default();
         let (transport, store, admin) = {
-            let late = LateStore::default();
             let sources = |transport: &Arc<dyn Transport>| Sources {
                 records: Arc::new(late.clone()),
                 incidents: Arc::new(late.clone()),
@@ -119,6 +122,7 @@ impl Server {
             late.arrive(store.doors());
             (transport, store, admin)
         };
+        let desk = desk(&laid.sagas, &late, &clock, signed(&*transport, &laid, &host));
         let ports = Ports {
             transport: transport.clone(),
             store: store.store(),
@@ -128,7 +132,19 @@ impl Server {
         let engine = engine(&laid, &config, ports, host.clone())?;
         standing.runs(&engine);
         tokio::spawn(tell_readiness(standing.clone(), clock.clone(), admin.stop.clone()));
-        Ok(Server { engine, transport, store, config, clock, host, standing, admin, is_new })
+        Ok(Server {
+            engine,
+            transport,
+            store,
+            config,
+            clock,
+            host,
+            standing,
+            admin,
+            desk,
+            late,
+            is_new,
+        })
     }
 
     /// Where the admin API listens.
@@ -184,6 +200,18 @@ impl Server {
     #[must_use]
     pub fn records(&self) -> Arc<dyn Records> {
         self.store.records()
+    }
+
+    /// Where halts, releases and the other verbs of the guard are asked for.
+    #[must_use]
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Incidents, what they keep, and who did what.
+    #[must_use]
+    pub fn incidents(&self) -> Arc<dyn Incidents> {
+        Arc::new(self.late.clone())
     }
 
     /// The process's clock.
