@@ -120,6 +120,7 @@ mod sql_text;
 mod states;
 mod step;
 mod table;
+mod tables;
 
 pub use activity::{Activity, erase};
 pub use asked::{Asking, Sending};

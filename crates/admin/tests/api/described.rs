@@ -6,7 +6,8 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::desk::{ADMIN, Bench};
-use crate::doors::{id, is_as_recorded, told};
+use crate::doors::{is_as_recorded, told};
+use crate::ids::id;
 
 const METHODS: [Method; 5] =
     [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH];

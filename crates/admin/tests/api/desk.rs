@@ -19,7 +19,8 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::doors::{Broker, id, saga, told};
+use crate::doors::{Broker, saga, told};
+use crate::ids::id;
 use crate::scans::{SCAN, Scans, add_held, add_run, endpoint, sender};
 
 pub(crate) const ADMIN: &str = "the-token-of-the-admin";

@@ -29,6 +29,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::ids::id;
 use crate::scans::{Scans, sender};
 
 pub(crate) const TOKEN: &str = "a-token-for-the-tests";
@@ -42,10 +43,6 @@ pub(crate) struct Doors {
     pub(crate) store_hangs: AtomicBool,
     pub(crate) unready: Mutex<Vec<String>>,
     pub(crate) asked: Mutex<Vec<String>>,
-}
-
-pub(crate) fn id(n: u128) -> Uuid {
-    Uuid::from_u128(n)
 }
 
 pub(crate) fn raw(text: &str) -> Arc<RawValue> {

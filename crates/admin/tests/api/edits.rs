@@ -4,7 +4,8 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::desk::{ADMIN, Bench, refused};
-use crate::doors::{id, told};
+use crate::doors::told;
+use crate::ids::id;
 
 fn path(n: u128) -> String {
     format!("/api/v1/quarantine/{}/message", id(n))

@@ -4,6 +4,7 @@ mod described;
 mod desk;
 mod doors;
 mod edits;
+mod ids;
 mod incidents;
 mod messages;
 mod orders;

@@ -5,7 +5,8 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::desk::{ADMIN, ANNA, Bench, because, refused};
-use crate::doors::{id, told};
+use crate::doors::told;
+use crate::ids::id;
 use crate::scans::SCAN;
 
 const HALT: &str = "/api/v1/endpoints/url-scan/halt";

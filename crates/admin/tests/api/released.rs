@@ -6,7 +6,8 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::desk::{ADMIN, ANNA, Bench, refused};
-use crate::doors::{id, is_as_recorded, told};
+use crate::doors::{is_as_recorded, told};
+use crate::ids::id;
 use crate::scans::SCAN;
 
 const BULK: &str = "/api/v1/quarantine/release";

@@ -4,7 +4,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::desk::{ADMIN, ANNA, Bench, OTTO, refused};
-use crate::doors::{id, told};
+use crate::doors::told;
+use crate::ids::id;
 
 /// Method, path with made-up names, and the smallest role, of everything behind a token.
 async fn routes(bench: &Bench) -> Vec<(Method, String, String)> {

@@ -17,7 +17,8 @@ use knarr_testkit::clock::beginning;
 use knarr_testkit::memory::{Claimed, InstanceRow, Rows};
 use serde_json::Value;
 
-use crate::doors::{id, raw};
+use crate::doors::raw;
+use crate::ids::id;
 
 pub(crate) const SCAN: &str = "url-scan";
 pub(crate) const SUBMIT: &str = "Knarr.UrlScan:SubmitUrl";

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use knarr_admin::Token;
 use knarr_http::BaseUrl;
-use reqwest::{Method, RequestBuilder, StatusCode};
+pub(super) use reqwest::Method;
+use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 
 use super::flags::Flags;

@@ -1,6 +1,6 @@
 //! Orders over the admin API: who gives one says why, may only look at it, and hears what it did.
 
-use reqwest::Method;
+use super::operate::Method;
 use serde_json::{Map, Value};
 
 use super::operate::{Reach, cell};

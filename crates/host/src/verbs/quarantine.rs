@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use reqwest::Method;
+use super::operate::Method;
 use serde_json::Value;
 
 use super::operate::{List, Reach, cell, segment, time};

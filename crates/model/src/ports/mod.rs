@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod clock;
+pub mod endpoint;
 pub mod guard;
 pub mod incidents;
 pub mod permit;

@@ -14,7 +14,7 @@ use knarr_model::ports::{Incidents, StoreError};
 use knarr_model::{Instance, InstanceId, MessageId, Name, NodeId, RowId};
 use uuid::Uuid;
 
-use super::run::Mutation;
+use super::mutation::Mutation;
 use super::store::{SimStore, through};
 use super::verbs::{self, Sight};
 

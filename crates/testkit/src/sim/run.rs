@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use knarr_engine::Settings;
-use knarr_model::incident::{BlockBy, FailurePolicy, OnFailure};
 use knarr_saga::definition;
 use knarr_saga::definition::Definition;
 
 use super::activities::Outside;
-use super::dice::Faults;
+use super::mutation::Mutation;
 use super::node::SimNode;
 use super::operator::Operator;
 use super::oracle;
+use super::plan::Plan;
 use super::script::{self, Script};
 use super::store::SimStore;
 use super::toy::Toy;
@@ -21,108 +21,6 @@ use super::twice::Twice;
 use super::world::World;
 use crate::clock::TokioClock;
 use crate::memory::{self, MemoryStore};
-
-/// A rule broken on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutation {
-    /// Deliveries are acked before their commit.
-    AckBeforeCommit,
-    /// Commits write no journal rows.
-    NoJournal,
-    /// Commits write instances whatever version is stored.
-    NoVersionCheck,
-    /// Outbox rows are deleted before their messages are confirmed.
-    ChunkDeletedEarly,
-    /// A cancelled or replaced timer fires all the same.
-    TimerTokenIgnored,
-    /// A copy of a parked message is taken for a new one.
-    ParkedNotChecked,
-    /// Commits do not look at the endpoint's epoch.
-    NoFence,
-    /// Commits read the endpoint's epoch in the statement that waits for the fence.
-    EpochReadWithLock,
-    /// A tombstone is the instance's row deleted and another inserted.
-    TombstoneInserted,
-    /// A set-aside message is let go under its old id.
-    ReleaseUnderOldId,
-    /// Messages of purged runs are sent all the same.
-    WithdrawnIgnored,
-}
-
-impl Mutation {
-    /// Every mutation.
-    pub const ALL: [Mutation; 11] = [
-        Mutation::AckBeforeCommit,
-        Mutation::NoJournal,
-        Mutation::NoVersionCheck,
-        Mutation::ChunkDeletedEarly,
-        Mutation::TimerTokenIgnored,
-        Mutation::ParkedNotChecked,
-        Mutation::NoFence,
-        Mutation::EpochReadWithLock,
-        Mutation::TombstoneInserted,
-        Mutation::ReleaseUnderOldId,
-        Mutation::WithdrawnIgnored,
-    ];
-}
-
-/// What is simulated.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Everything follows from it.
-    pub seed: u64,
-    /// Processes.
-    pub nodes: usize,
-    /// Instances.
-    pub instances: usize,
-    /// People who ask for verbs while it runs.
-    pub operators: usize,
-    /// What the saga declares for its failures.
-    pub failures: FailurePolicy,
-    /// Whether most runs fail, as after a bad deploy.
-    pub bad_deploy: bool,
-    /// What goes wrong.
-    pub faults: Faults,
-    /// A rule broken on purpose.
-    pub mutation: Option<Mutation>,
-    /// Whether the history is printed.
-    pub verbose: bool,
-}
-
-impl Plan {
-    /// The usual plan for a seed: two processes (three for every fourth seed), six instances,
-    /// every fault; nobody, one person or two at the desk; every reaction to a failed run.
-    pub fn of(seed: u64) -> Plan {
-        let on_failure = match seed % 7 {
-            0..=2 => OnFailure::Contain,
-            3..=5 => OnFailure::ContainInstance,
-            _ => OnFailure::Quarantine,
-        };
-        let block = match seed % 11 {
-            0..=6 => BlockBy::Fingerprint,
-            7..=9 => BlockBy::Id,
-            _ => BlockBy::Off,
-        };
-        let restarts = seed % 3 == 1;
-        let failures = FailurePolicy {
-            on_failure,
-            block,
-            contain_on_start: seed % 6 == 2,
-            restart_after: restarts.then(|| Duration::from_millis(300 + seed % 17 * 100)),
-        };
-        Plan {
-            seed,
-            nodes: if seed % 4 == 3 { 3 } else { 2 },
-            instances: 6,
-            operators: [0, 1, 1, 1, 2][(seed % 5) as usize],
-            failures,
-            bad_deploy: seed % 13 == 12,
-            faults: Faults::ALL,
-            mutation: None,
-            verbose: false,
-        }
-    }
-}
 
 /// What came of a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use serde_json::value::to_raw_value;
 use uuid::Uuid;
 
 use super::dice::Dice;
-use super::run::Plan;
+use super::plan::Plan;
 use super::toy::{Close, Count, Disarm, Flaw, Rearm, Start};
 use super::world::World;
 

@@ -19,7 +19,7 @@ use knarr_model::work::{
 use knarr_model::{InstanceId, Name, NodeId, RowId};
 
 use super::commits;
-use super::run::Mutation;
+use super::mutation::Mutation;
 use super::toy::ENDPOINT;
 use super::world::World;
 use crate::memory::{MemoryStore, Mutations};
