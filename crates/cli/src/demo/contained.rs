@@ -47,11 +47,11 @@ fn told(incident: &Incident) -> String {
     let mut lines = vec![format!("  {}", incident.reason)];
     lines.push(format!("  {ENDPOINT} is halted; nothing else is processed before it is resumed"));
     lines.push(format!(
-        "  {} bytes of data, {} timers and {} calls moved into incident {}",
-        removed.data_bytes, removed.timers, removed.calls, incident.id
+        "  moved into incident {}: {} bytes of data, timers: {}, calls: {}",
+        incident.id, removed.data_bytes, removed.timers, removed.calls
     ));
     for step in &removed.steps {
-        lines.push(format!("  {}: {} rows deleted", step.name, step.rows));
+        lines.push(format!("  purge step {}: rows deleted: {}", step.name, step.rows));
     }
     lines.join("\n")
 }
