@@ -58,6 +58,8 @@ pub(crate) struct Draft {
     pub(crate) last_applied: Option<MessageId>,
 }
 
+/// How often a waiting message looks again that was parked before its instance was known.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// Parked messages that one commit can number: far more than a batch has.
 const SEQ_BITS: u32 = 20;
 
@@ -274,6 +276,9 @@ impl<'a> Fold<'a> {
         }
         if let Some((kind, row)) = incoming.row() {
             let reason = matches!(incoming.source, Source::Parked { .. }).then_some(reason);
+            let placed = !matches!(incoming.source, Source::Parked { placed: false, .. });
+            // A row that names no instance is woken by nothing: it looks again by itself.
+            let due_at = if placed { due_at } else { due_at.or(Some(self.at.now + LOOK_AGAIN)) };
             let again = Again { kind, row, due_at, attempt, error, reason };
             self.draft(instance).slice.again.push(again);
         } else if let Some(envelope) = incoming.envelope().cloned() {
