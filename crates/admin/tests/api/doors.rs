@@ -26,10 +26,9 @@ use knarr_model::{Book, Context, Digest, Headers, Instance, InstanceId, MessageI
 use knarr_testkit::clock::{ManualClock, beginning};
 use knarr_testkit::memory::MemoryStore;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::ids::id;
+use crate::ids::{id, raw};
 use crate::scans::{Scans, sender};
 
 pub(crate) const TOKEN: &str = "a-token-for-the-tests";
@@ -43,10 +42,6 @@ pub(crate) struct Doors {
     pub(crate) store_hangs: AtomicBool,
     pub(crate) unready: Mutex<Vec<String>>,
     pub(crate) asked: Mutex<Vec<String>>,
-}
-
-pub(crate) fn raw(text: &str) -> Arc<RawValue> {
-    RawValue::from_string(text.to_owned()).expect("JSON").into()
 }
 
 impl Doors {

@@ -17,8 +17,7 @@ use knarr_testkit::clock::beginning;
 use knarr_testkit::memory::{Claimed, InstanceRow, Rows};
 use serde_json::Value;
 
-use crate::doors::raw;
-use crate::ids::id;
+use crate::ids::{id, raw};
 
 pub(crate) const SCAN: &str = "url-scan";
 pub(crate) const SUBMIT: &str = "Knarr.UrlScan:SubmitUrl";

@@ -208,7 +208,7 @@ macro_rules! for_each_store_case {
             statements {
                 a_statement_is_carried_out_with_its_commit
                 a_commit_that_writes_nothing_carries_no_statement_out
-                a_statement_that_cannot_be_is_an_error_of_the_data_and_undoes_its_commit
+                an_impossible_statement_is_the_datas_fault_and_undoes_its_commit
                 pe_099_a_commit_tried_again_carries_its_statements_out_once
                 each_parameter_arrives_as_the_type_it_is_meant_for
                 s0_13_a_runs_entries_are_deleted_and_no_others

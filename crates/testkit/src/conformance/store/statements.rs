@@ -106,9 +106,7 @@ pub async fn a_commit_that_writes_nothing_carries_no_statement_out(stores: Store
 /// A broken constraint, a table that is not there, a text that is no SQL, a parameter too few: an
 /// error of the data that names the statement. Nothing of the commit is written, and the store
 /// goes on (behaviours 12).
-pub async fn a_statement_that_cannot_be_is_an_error_of_the_data_and_undoes_its_commit(
-    stores: Stores,
-) {
+pub async fn an_impossible_statement_is_the_datas_fault_and_undoes_its_commit(stores: Stores) {
     let Some(tables) = Tables::new(stores).await else { return };
     let world = &tables.world;
     world.commit(vec![tables.step(tables.id(), vec![insert("there", 1)])]).await;
