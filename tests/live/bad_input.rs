@@ -138,7 +138,8 @@ async fn s0_17_live_one_message_id_with_two_contents_is_a_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s0_15_live_a_run_that_fails_for_good_is_set_aside_and_never_comes_back() {
+async fn s0_12_s0_13_s0_14_s0_15_live_a_run_that_fails_for_good_is_contained_and_never_comes_back()
+{
     let world = World::new().await;
     let serving = Serving::ready(&world, &[]).await;
     let wire = Wire::open(&world).await;
@@ -152,8 +153,19 @@ async fn s0_15_live_a_run_that_fails_for_good_is_set_aside_and_never_comes_back(
     let reason = rows[0]["reason"].as_str().expect("a reason");
     assert!(reason.contains("VirusTotal") && reason.contains("Safe Browsing"), "{reason}");
     let asked = world.sandbox.requests().len();
-    // Delivered once more it restarts nothing, and asks nobody anything.
+    let halted = until("the endpoint is halted", async || {
+        let row = serving.list("/api/v1/endpoints").await.remove(0);
+        if row["state"] == "halted" { Ok(row) } else { Err(row.to_string()) }
+    })
+    .await;
+    assert_eq!(halted["stop"]["incident"], rows[0]["incident"], "{halted:#}");
+    let mut stored = Stored::open(&world).await;
+    let findings = "SELECT count(*) FROM knarr.scan_findings";
+    assert_eq!(stored.count(findings).await, 0, "what the run wrote is removed");
+    // Delivered once more, as it was and under another id, it restarts nothing once the queue flows.
     wire.publish(&raw).await;
+    wire.publish(&submit(MASS_TRANSIT, envelope(&id(), scan.clone()))).await;
+    serving.order("/api/v1/endpoints/url-scan/resume").await;
     Submission::start(&world, &["--count", "10", "--mix", "clean"]).content(10).await;
     assert_eq!(set_aside(&serving, 1).await.len(), 1);
     let about = |request: &knarr_sandbox::Request| {
@@ -161,7 +173,6 @@ async fn s0_15_live_a_run_that_fails_for_good_is_set_aside_and_never_comes_back(
     };
     let since = world.sandbox.requests().into_iter().skip(asked).filter(about).count();
     assert_eq!(since, 0, "nobody is asked about it any more");
-    let mut stored = Stored::open(&world).await;
     for table in ["outbox", "timer", "activity", "parked"] {
         let left = format!("SELECT count(*) FROM knarr.{table}");
         until(&left, async || match stored.count(&left).await {

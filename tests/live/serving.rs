@@ -104,6 +104,16 @@ impl Serving {
     }
 
     /// All rows of a list, over all pages.
+    /// Gives an order, and what it answers.
+    pub(crate) async fn order(&self, path: &str) -> Value {
+        let url = self.url().expect("it listens");
+        let sent = self.web.post(format!("{url}{path}")).bearer_auth(TOKEN).send().await;
+        let answer = sent.expect("it is asked");
+        let (status, text) = (answer.status(), answer.text().await.expect("a body"));
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
     pub(crate) async fn list(&self, path: &str) -> Vec<Value> {
         let mut rows = Vec::new();
         let mut cursor = String::new();

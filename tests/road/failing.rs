@@ -126,7 +126,8 @@ async fn s0_12_a_call_that_fails_without_a_row_ends_the_run_and_sets_its_start_m
     });
     let slow = road.outside().tried("slow");
     assert!(slow[0].ended.is_some_and(|(_, cancelled)| cancelled), "{slow:?}");
-    assert_eq!(road.outcome(deferred), Some(Outcome::Absorbed));
+    // What waited is part of what the incident keeps.
+    assert_eq!((road.outcome(deferred), road.kept_messages(id(1))), (None, vec![deferred]));
     let late = road.go(1, 2, vec![tell("late")]);
     let again = road.begin(1, vec![tell("again")]);
     road.pass_and_settle(Duration::from_secs(61)).await;
@@ -137,7 +138,7 @@ async fn s0_12_a_call_that_fails_without_a_row_ends_the_run_and_sets_its_start_m
 }
 
 #[tokio::test(start_paused = true)]
-async fn s0_19_a_behaviour_that_fails_beyond_its_budget_ends_the_run_and_frees_who_waits_behind() {
+async fn s0_19_a_behaviour_that_fails_beyond_its_budget_ends_the_run_and_keeps_who_waits_behind() {
     let mut road = Road::with(errand()).start();
     let begin = road.begin(1, vec![]);
     road.settle().await;
@@ -151,7 +152,8 @@ async fn s0_19_a_behaviour_that_fails_beyond_its_budget_ends_the_run_and_frees_w
     assert_eq!((rows[0].class, rows[0].message_id), (Class::Exhausted, begin));
     assert!(rows[0].errors.iter().any(|error| error.contains(&bad.to_string())));
     assert_eq!(road.outcome(bad), Some(Outcome::Quarantined));
-    assert_eq!(road.outcome(behind), Some(Outcome::Absorbed));
+    let kept = road.kept_messages(id(1));
+    assert_eq!((road.outcome(behind), kept.len(), kept[1]), (None, 2, behind));
     assert!(road.parked().is_empty() && road.published::<Told>().is_empty());
 }
 

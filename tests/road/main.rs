@@ -4,6 +4,7 @@
 mod bounds;
 mod calls;
 mod failing;
+mod guard;
 mod identity;
 mod keys;
 mod kit;

@@ -187,9 +187,11 @@ async fn a_timers_behaviour_has_the_same_budget_and_then_fails_the_run() {
     let rows = road.quarantine();
     assert_eq!(rows.len(), 1);
     assert_eq!((rows[0].class, rows[0].message_id), (Class::Exhausted, begin));
-    let timer = road.journal().iter().find(|row| row.outcome == Outcome::Quarantined).cloned();
-    let tries = road.watch().times(timer.expect("it is journaled").message_id);
-    assert_eq!(tries.len(), 3);
+    assert!(road.journal().iter().any(|row| row.outcome == Outcome::Quarantined));
+    let incidents = road.rows(|rows| rows.incident.values().cloned().collect::<Vec<_>>());
+    let failed_at = incidents[0].failed_at.clone().expect("it is known");
+    assert_eq!((failed_at.event.as_str(), failed_at.attempts), ("timer one", 3));
+    assert_eq!(road.watch().times(failed_at.message_id).len(), 3);
 }
 
 /// One node has a due timer in hand while the other takes a message that changes it.

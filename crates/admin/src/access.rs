@@ -1,4 +1,4 @@
-//! Who may come in: everything under `/api` wants the bearer token.
+//! Who may come in, and who may do what: first the token's name and role, then the route's.
 
 use std::sync::Arc;
 
@@ -9,11 +9,12 @@ use axum::response::{IntoResponse, Response};
 
 use crate::problem::Problem;
 use crate::settings::Settings;
+use crate::tokens::{Caller, Role};
 
-/// Lets a request pass that bears the token.
-pub(crate) async fn guard(
+/// Lets a request pass that bears a token, and notes whose it is.
+pub(crate) async fn authenticate(
     State(settings): State<Arc<Settings>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let given = request
@@ -21,19 +22,55 @@ pub(crate) async fn guard(
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(bearer);
-    match given {
-        Some(token) if settings.token.is(token) => next.run(request).await,
-        Some(_) => Problem::no_token(
-            "The token is not the server's. It is the value of KNARR_ADMIN_TOKEN there, or stands \
-             in the file admin-token of its data directory.",
-        )
-        .into_response(),
-        None => Problem::no_token(
+    let Some(token) = given else {
+        return Problem::no_token(
             "Send it as `Authorization: Bearer <token>`. It is the value of KNARR_ADMIN_TOKEN at \
-             the server, or stands in the file admin-token of its data directory.",
+             the server, or stands in the file admin-token of its data directory, or is one whose \
+             hash stands in the file KNARR_TOKENS.",
+        )
+        .into_response();
+    };
+    match settings.tokens.whose(token).cloned() {
+        Some(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        None => Problem::no_token(
+            "The token is none of the server's. It is the value of KNARR_ADMIN_TOKEN there, or \
+             stands in the file admin-token of its data directory, or is one whose hash stands in \
+             the file KNARR_TOKENS.",
         )
         .into_response(),
     }
+}
+
+/// Lets a request pass whose caller has the role that the route wants.
+pub(crate) async fn authorize(
+    State(wanted): State<Role>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match caller(&request).and_then(|caller| allowed(caller, wanted)) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Whether a role is large enough.
+pub(crate) fn allowed(caller: &Caller, wanted: Role) -> Result<(), Problem> {
+    if caller.role >= wanted {
+        return Ok(());
+    }
+    Err(Problem::too_small(format!(
+        "The token `{}` has the role {}; this wants {wanted}. Use a token of that role, or let \
+         somebody do it who has one.",
+        caller.name, caller.role
+    )))
+}
+
+fn caller(request: &Request) -> Result<&Caller, Problem> {
+    let nobody = || Problem::no_token("Send it as `Authorization: Bearer <token>`.");
+    request.extensions().get::<Caller>().ok_or_else(nobody)
 }
 
 /// The scheme is compared in any case (RFC 9110 §11.1).

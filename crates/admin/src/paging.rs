@@ -29,7 +29,7 @@ pub(crate) type Asked<T> = Result<Query<T>, QueryRejection>;
 pub(crate) fn query<T>(asked: Asked<T>) -> Result<T, Problem> {
     match asked {
         Ok(Query(members)) => Ok(members),
-        Err(rejection) => Err(Problem::bad_request(rejection.body_text())),
+        Err(rejection) => Err(Problem::bad_request(format!("{}.", rejection.body_text()))),
     }
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn page(
     let limit = limit.unwrap_or(settings.page);
     if limit == 0 || limit > settings.longest_page {
         return Err(Problem::bad_request(format!(
-            "limit must lie between 1 and {}, it is {limit}",
+            "limit must lie between 1 and {}, it is {limit}.",
             settings.longest_page
         )));
     }
@@ -69,7 +69,9 @@ pub(crate) fn first_page<T>(
         None => 0,
         Some(text) => {
             text.parse::<usize>().ok().filter(|from| *from <= items.len()).ok_or_else(|| {
-                Problem::bad_request(format!("`{text}` is no cursor of this list"))
+                Problem::bad_request(format!(
+                    "`{text}` is no cursor of this list: give back `next`."
+                ))
             })?
         }
     };

@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use knarr_guard::Error;
 use knarr_model::ports::StoreError;
+use knarr_model::ports::guard::Refusal;
 use serde::Serialize;
 
 /// An answer that is no success.
@@ -45,6 +47,12 @@ impl Problem {
         Problem::new(StatusCode::UNAUTHORIZED, "no-token", title, detail)
     }
 
+    /// 403: the token's role is too small.
+    pub(crate) fn too_small(detail: impl Into<String>) -> Self {
+        let title = "The token may not do this";
+        Problem::new(StatusCode::FORBIDDEN, "forbidden", title, detail)
+    }
+
     /// 404: nothing by this name.
     pub(crate) fn unknown(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::NOT_FOUND, "unknown", "There is no such thing", detail)
@@ -54,6 +62,12 @@ impl Problem {
     pub(crate) fn wrong_method(detail: impl Into<String>) -> Self {
         let title = "The method is not offered here";
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", title, detail)
+    }
+
+    /// 409: it stands otherwise than the request needs.
+    fn conflict(detail: impl Into<String>) -> Self {
+        let title = "It stands otherwise by now";
+        Problem::new(StatusCode::CONFLICT, "conflict", title, detail)
     }
 
     /// 413: the body is larger than the setting allows.
@@ -68,6 +82,45 @@ impl Problem {
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", title, detail)
     }
 
+    /// 422: the request is understood, and what it brings does not do.
+    fn invalid(detail: impl Into<String>) -> Self {
+        let title = "What was sent does not do";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", title, detail)
+    }
+
+    /// An order that was not carried out; `list` is where to look for what there is.
+    pub(crate) fn of_order(error: Error, list: &str) -> Self {
+        let refusal = match error {
+            Error::Refused(refusal) => refusal,
+            Error::Store(error) if error.is_transient() => {
+                return Problem::away(format!(
+                    "{error}. It is not known whether the order was carried out: send it again \
+                     with the same Idempotency-Key, or look first at GET {list}."
+                ));
+            }
+            Error::Store(error) => return error.into(),
+            other => return Problem::broken(format!("{other}. The server's log tells more.")),
+        };
+        match refusal {
+            Refusal::Unknown(why) => {
+                Problem::unknown(format!("{}. GET {list} lists what there is.", sentence(&why)))
+            }
+            Refusal::Conflict(why) => Problem::conflict(format!(
+                "{}. Nothing was changed. GET {list} shows how things stand now.",
+                sentence(&why)
+            )),
+            Refusal::Invalid(why) => Problem::invalid(format!(
+                "{}. Nothing was changed. Mend that and send it again.",
+                sentence(&why)
+            )),
+            Refusal::Changed => Problem::away(
+                "The state changed again and again while the order was looked at. Nothing was \
+                 changed: try again.",
+            ),
+            other => Problem::broken(format!("{other}. The server's log tells more.")),
+        }
+    }
+
     /// 503: the store or the broker is away; the same request may work later.
     pub(crate) fn away(detail: impl Into<String>) -> Self {
         let title = "Try again later";
@@ -79,6 +132,12 @@ impl Problem {
         let title = "Something is broken";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "broken", title, detail)
     }
+}
+
+/// What a refusal says, as the beginning of a sentence.
+fn sentence(why: &str) -> String {
+    let mut letters = why.trim_end_matches('.').chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 impl From<StoreError> for Problem {

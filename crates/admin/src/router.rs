@@ -1,50 +1,73 @@
-//! The whole of the HTTP side: paths, the token, the bounds, and answers where nothing fits.
+//! The whole of the HTTP side: paths, tokens and roles, the bounds, and answers where nothing fits.
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 
 use crate::access;
-use crate::api::{self, Shown};
+use crate::api::{BASE, Offer, Shown, offers};
 use crate::health;
+use crate::openapi;
 use crate::problem::Problem;
 use crate::settings::{Settings, Sources};
-
-/// What is answered at `/`, for whoever opens the address in a browser.
-const INDEX: &str = "Knarr\n\n\
-    GET  /health/live  /health/ready  /metrics\n\n\
-    With `Authorization: Bearer <token>`:\n\
-    GET  /api/v1/sagas\n\
-    GET  /api/v1/sagas/{saga}/instances?state=&limit=&cursor=\n\
-    GET  /api/v1/sagas/{saga}/instances/{id}\n\
-    GET  /api/v1/endpoints\n\
-    GET  /api/v1/quarantine?status=&endpoint=&class=&limit=&cursor=\n\
-    GET  /api/v1/quarantine/{id}\n\
-    POST /api/v1/messages?dry_run=  {\"type\", \"message\", \"headers\"}\n";
 
 /// The routes over these doors, within these bounds.
 pub fn router(sources: Sources, settings: Settings) -> Router {
     let settings = Arc::new(settings);
     let shown = Shown { sources: Arc::new(sources), settings: settings.clone() };
-    let api = api::routes()
+    let (index, description) = (index(&offers()), openapi::document(&offers()));
+    let api = offers()
+        .into_iter()
+        .fold(Router::new(), |router, offer| router.route(offer.path, guarded(offer, &settings)))
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
         .layer(DefaultBodyLimit::max(settings.max_body))
-        .layer(middleware::from_fn_with_state(settings.clone(), access::guard));
+        .layer(middleware::from_fn_with_state(settings.clone(), access::authenticate));
     Router::new()
-        .route("/", get(|| async { INDEX }))
+        .route("/", get(move || async { index }))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::numbers))
-        .nest("/api/v1", api)
+        .route("/api/openapi.json", get(move || async { Json(description) }))
+        .nest(BASE, api)
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn_with_state(settings, within_deadline))
         .with_state(shown)
+}
+
+/// A route behind the role that it wants.
+fn guarded(offer: Offer, settings: &Settings) -> axum::routing::MethodRouter<Shown> {
+    let authorize = middleware::from_fn_with_state(offer.role, access::authorize);
+    let route = if offer.large {
+        offer.route.layer(DefaultBodyLimit::max(settings.max_edit))
+    } else {
+        offer.route
+    };
+    route.route_layer(authorize)
+}
+
+/// What is answered at `/`, for whoever opens the address in a browser.
+fn index(offers: &[Offer]) -> String {
+    let mut text = String::from(
+        "Knarr\n\nGET    /health/live  /health/ready  /metrics\n\
+         GET    /api/openapi.json  (everything here, described)\n\n\
+         With `Authorization: Bearer <token>`, whose role is at least the one named:\n",
+    );
+    for offer in offers {
+        let query = match offer.query {
+            [] => String::new(),
+            names => format!("?{}=", names.join("=&").replace("incident_status", "status")),
+        };
+        let (method, role) = (offer.method, offer.role.as_str());
+        text.push_str(&format!("{method:<6} {role:<7} {}{query}\n", offer.full_path()));
+    }
+    text
 }
 
 async fn nothing_here(request: Request) -> Problem {
@@ -65,8 +88,17 @@ async fn within_deadline(
     request: Request,
     next: Next,
 ) -> Response {
+    let reads = [Method::GET, Method::HEAD].contains(request.method());
     match tokio::time::timeout(settings.deadline, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::away("The store or the broker did not answer in time.").into_response(),
+        Err(_) if reads => {
+            Problem::away("The store or the broker did not answer in time. Try again in a moment.")
+                .into_response()
+        }
+        Err(_) => Problem::away(
+            "The store or the broker did not answer in time: it is not known whether the order was \
+             carried out. Send it again with the same Idempotency-Key, or look first.",
+        )
+        .into_response(),
     }
 }

@@ -4,19 +4,24 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use knarr_guard::Desk;
 use knarr_model::Name;
 use knarr_model::format::masstransit::Host;
-use knarr_model::ports::{Clock, Records, Transport};
+use knarr_model::ports::{Clock, Incidents, Records, Transport};
 use knarr_model::shape::Shape;
 
 use crate::metrics::Metric;
-use crate::token::Token;
+use crate::tokens::Tokens;
 
 /// The doors that the API looks through.
 #[derive(Clone)]
 pub struct Sources {
     /// The reading side of the store.
     pub records: Arc<dyn Records>,
+    /// Incidents, what they keep, and the audit.
+    pub incidents: Arc<dyn Incidents>,
+    /// Takes every order.
+    pub desk: Desk,
     /// The broker: depths, and the way for messages sent by people.
     pub transport: Arc<dyn Transport>,
     /// Time and ids.
@@ -46,13 +51,16 @@ pub struct Saga {
     pub diagram: String,
 }
 
-/// Bounds and the secret.
+/// Bounds, and who may come in.
 #[derive(Clone)]
 pub struct Settings {
-    /// The token that opens `/api`.
-    pub token: Token,
+    /// The tokens that open `/api`.
+    pub tokens: Tokens,
     /// The largest request body, in bytes. Default 1 MiB.
     pub max_body: usize,
+    /// The largest body of a request that replaces what a set-aside message says, in bytes.
+    /// Default 16 MiB: a message of 8 MiB, written as a JSON string.
+    pub max_edit: usize,
     /// Rows on a page when the request says nothing. Default 100.
     pub page: usize,
     /// Rows on a page at most. Default 1000.
@@ -62,12 +70,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults with this token.
+    /// The defaults with these tokens.
     #[must_use]
-    pub fn new(token: Token) -> Self {
+    pub fn new(tokens: Tokens) -> Self {
         Settings {
-            token,
+            tokens,
             max_body: 1 << 20,
+            max_edit: 16 << 20,
             page: 100,
             longest_page: 1000,
             deadline: Duration::from_secs(30),
@@ -78,7 +87,9 @@ impl Settings {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
+            .field("tokens", &self.tokens)
             .field("max_body", &self.max_body)
+            .field("max_edit", &self.max_edit)
             .field("longest_page", &self.longest_page)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use knarr_model::Headers;
 use knarr_model::commit::JournalRow;
+use knarr_model::incident::Audit;
 use knarr_model::ports::records::InstanceDetail;
-use knarr_model::quarantine::Quarantined;
+use knarr_model::ports::store::Stop;
+use knarr_model::quarantine::{Edit, Quarantined};
 use knarr_model::work::{ActivityTask, Parked, Timer};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::next::Next;
 use crate::settings::Saga;
 
 /// A saga in the list.
@@ -53,6 +56,8 @@ pub(crate) struct EndpointView {
     pub(crate) name: String,
     pub(crate) state: &'static str,
     pub(crate) epoch: i64,
+    /// Why it does not flow; null while it does.
+    pub(crate) stop: Option<StopView>,
     /// The only process that serves it, where only one may.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) holder: Option<Uuid>,
@@ -61,6 +66,36 @@ pub(crate) struct EndpointView {
     /// Why depth and consumers are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) problem: Option<String>,
+}
+
+/// Why an endpoint does not flow.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StopView {
+    reason: String,
+    by: String,
+    since: Option<DateTime<Utc>>,
+    incident: Option<Uuid>,
+    /// Whether what the store has waiting is held back too, though the endpoint is only paused.
+    internal_too: bool,
+    /// When a node tries by itself whether it goes again.
+    restart_at: Option<DateTime<Utc>>,
+    /// While it is tried: how many messages are still to succeed.
+    probe_left: Option<u32>,
+}
+
+impl StopView {
+    pub(crate) fn of(stop: Stop) -> Self {
+        StopView {
+            reason: stop.reason,
+            by: stop.by,
+            since: stop.since,
+            incident: stop.incident,
+            internal_too: stop.internal_too,
+            restart_at: stop.restart_at,
+            probe_left: stop.probe,
+        }
+    }
 }
 
 /// One instance with everything around it.
@@ -226,6 +261,11 @@ pub(crate) struct QuarantineSummary {
     attempts: u32,
     size: u64,
     at: DateTime<Utc>,
+    incident: Option<Uuid>,
+    /// Copies of it that were blocked since.
+    copies: u64,
+    /// The id under which it was let go.
+    released_as: Option<Uuid>,
 }
 
 impl QuarantineSummary {
@@ -243,6 +283,9 @@ impl QuarantineSummary {
             attempts: row.attempts,
             size: row.size,
             at: row.at,
+            incident: row.incident,
+            copies: row.copies,
+            released_as: row.released_as.map(|id| id.0),
         }
     }
 }
@@ -267,6 +310,23 @@ pub(crate) struct QuarantineView {
     body: String,
     /// Whether `body` is less than was received.
     cut: bool,
+    /// What it said before it was edited, oldest first.
+    edits: Vec<EditView>,
+    /// What can be done now.
+    next: Vec<Next>,
+}
+
+#[derive(Debug, Serialize)]
+struct EditView {
+    who: String,
+    at: DateTime<Utc>,
+    before: String,
+}
+
+impl EditView {
+    fn of(edit: &Edit) -> Self {
+        EditView { who: edit.who.clone(), at: edit.at, before: edit.before.clone() }
+    }
 }
 
 impl QuarantineView {
@@ -284,6 +344,8 @@ impl QuarantineView {
             headers: headers(&row.headers),
             body: String::from_utf8_lossy(&row.body).into_owned(),
             cut: row.size > row.body.len() as u64,
+            edits: row.edits.iter().map(EditView::of).collect(),
+            next: Next::of_quarantined(&row),
             summary: QuarantineSummary::of(row),
         }
     }
@@ -291,4 +353,35 @@ impl QuarantineView {
 
 fn headers(headers: &Headers) -> BTreeMap<String, Value> {
     headers.0.iter().map(|(name, value)| (name.clone(), value.to_json())).collect()
+}
+
+/// One line of the audit.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AuditView {
+    id: Uuid,
+    at: DateTime<Utc>,
+    who: String,
+    verb: String,
+    target: String,
+    endpoint: String,
+    reason: Option<String>,
+    done: Vec<String>,
+    waits: bool,
+}
+
+impl AuditView {
+    pub(crate) fn of(line: Audit) -> Self {
+        AuditView {
+            id: line.id,
+            at: line.at,
+            who: line.who,
+            verb: line.verb,
+            target: line.target,
+            endpoint: line.endpoint.to_string(),
+            reason: line.reason,
+            done: line.done,
+            waits: line.waits,
+        }
+    }
 }

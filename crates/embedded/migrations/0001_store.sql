@@ -1,12 +1,25 @@
 -- The store's tables: the same as in Postgres (engine.md, "Tables").
 -- Ids are 16 bytes, instants are whole microseconds since 1970, JSON is text.
 
+-- `stop` says why it does not flow; `closed`: nothing of it is claimed or started.
 CREATE TABLE endpoint (
     name          TEXT    PRIMARY KEY,
     state         TEXT    NOT NULL DEFAULT 'open',
     epoch         INTEGER NOT NULL DEFAULT 1,
     guard_version INTEGER NOT NULL DEFAULT 0,
-    holder        BLOB
+    holder        BLOB,
+    stop          TEXT,
+    closed        INTEGER NOT NULL GENERATED ALWAYS AS (
+        state = 'halted' OR (state = 'paused' AND coalesce(stop ->> '$.internalToo', 0))) VIRTUAL
+) STRICT, WITHOUT ROWID;
+
+-- Scripts that made or changed the sagas' own tables.
+CREATE TABLE saga_migration (
+    saga TEXT    NOT NULL,
+    name TEXT    NOT NULL,
+    hash TEXT    NOT NULL,
+    at   INTEGER NOT NULL,
+    PRIMARY KEY (saga, name)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE node (
@@ -161,9 +174,63 @@ CREATE TABLE quarantine (
     at         INTEGER NOT NULL,
     detail     TEXT    NOT NULL,
     body       BLOB    NOT NULL,
+    copies     INTEGER NOT NULL DEFAULT 0,
     UNIQUE (endpoint, message_id, digest)
 ) STRICT;
 CREATE INDEX quarantine_by_status ON quarantine (status, at, id);
+
+-- `detail` is the whole row as JSON; its `count` is the column's.
+CREATE TABLE incident (
+    id        BLOB    PRIMARY KEY,
+    endpoint  TEXT    NOT NULL,
+    saga      TEXT    NOT NULL,
+    class     TEXT    NOT NULL,
+    status    TEXT    NOT NULL,
+    scope     TEXT    NOT NULL,
+    instance  BLOB,
+    opened_at INTEGER NOT NULL,
+    count     INTEGER NOT NULL,
+    detail    TEXT    NOT NULL
+) STRICT;
+CREATE INDEX incident_by_time ON incident (opened_at, id);
+CREATE INDEX incident_open ON incident (endpoint, opened_at, id) WHERE status = 'open';
+
+-- What an incident keeps of its run; unsent messages as in the outbox.
+CREATE TABLE snapshot (
+    incident  BLOB PRIMARY KEY,
+    whole     TEXT NOT NULL,
+    directory TEXT NOT NULL,
+    bodies    BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE block (
+    quarantined        BLOB    PRIMARY KEY,
+    endpoint           TEXT    NOT NULL,
+    compares           TEXT    NOT NULL,
+    value              TEXT    NOT NULL,
+    incident           BLOB,
+    definition_version INTEGER NOT NULL,
+    lets               BLOB
+) STRICT;
+CREATE INDEX block_by_endpoint ON block (endpoint);
+
+-- Runs whose messages no longer leave.
+CREATE TABLE withdrawn (
+    endpoint TEXT    NOT NULL,
+    instance BLOB    NOT NULL,
+    run      INTEGER NOT NULL,
+    PRIMARY KEY (endpoint, instance, run)
+) STRICT, WITHOUT ROWID;
+
+-- Who did what, in the order in which it was done. `key` names a request that may come again.
+CREATE TABLE audit (
+    n        INTEGER PRIMARY KEY AUTOINCREMENT,
+    endpoint TEXT NOT NULL,
+    key      TEXT,
+    line     TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_by_endpoint ON audit (endpoint, n);
+CREATE INDEX audit_by_key ON audit (key) WHERE key IS NOT NULL;
 
 -- `length` of a window in nanoseconds; `number` counts windows since 1970.
 CREATE TABLE permit (

@@ -56,6 +56,11 @@ const END: &str = "UPDATE activity
 const AGAIN: &str = "UPDATE activity
     SET due_at = ?4, memo = ?5, attempt = attempt - ?6, node = NULL
     WHERE id = ?1 AND node = ?2 AND claims = ?3 AND ended IS NULL";
+const ENDED: &str = "UPDATE activity SET ended = ?2, decide_attempt = ?3 WHERE id = ?1";
+const ALL_OF_INSTANCE: &str = "SELECT id, endpoint, saga, instance, run, call, payload,
+        idempotency_key, attempt, claims, memo, due_at, retry, deadline, context, ended,
+        decide_attempt
+    FROM activity WHERE saga = ?1 AND instance = ?2 ORDER BY id";
 const OF_INSTANCE: &str = "SELECT id, endpoint, saga, instance, run, call, payload,
         idempotency_key, attempt, claims, memo, due_at, retry, deadline, context
     FROM activity WHERE saga = ?1 AND instance = ?2 ORDER BY id";
@@ -189,6 +194,35 @@ pub(crate) async fn of_instance(
 ) -> Result<Vec<ActivityTask>, Error> {
     let rows = sqlx::query(OF_INSTANCE).bind(saga).bind(instance.0).fetch_all(connection).await?;
     Ok(readable("call", &rows, read))
+}
+
+/// Every call of an instance: those that have not ended, and those that have.
+pub(crate) async fn all_of_instance(
+    connection: &mut SqliteConnection,
+    saga: &str,
+    instance: InstanceId,
+) -> Result<(Vec<ActivityTask>, Vec<EndedCall>), Error> {
+    let query = sqlx::query(ALL_OF_INSTANCE).bind(saga).bind(instance.0);
+    let (mut open, mut ended) = (Vec::new(), Vec::new());
+    for row in &query.fetch_all(connection).await? {
+        let task = read(row)?;
+        match some_json_column(row, 15)? {
+            Some(end) => ended.push(EndedCall { task, end, decide_attempt: whole(row, 16)? }),
+            None => open.push(task),
+        }
+    }
+    Ok((open, ended))
+}
+
+/// A call that was inserted had ended already.
+pub(crate) async fn end(connection: &mut SqliteConnection, call: &EndedCall) -> Result<(), Error> {
+    sqlx::query(ENDED)
+        .bind(call.task.id.0)
+        .bind(json(&call.end)?)
+        .bind(call.decide_attempt)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 fn read(row: &SqliteRow) -> Result<ActivityTask, Error> {

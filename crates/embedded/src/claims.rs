@@ -46,11 +46,11 @@ pub(crate) struct Ready {
 }
 
 const OPEN: &str = "SELECT name FROM endpoint
-    WHERE state <> 'halted' AND name IN (SELECT value FROM json_each(?1))
+    WHERE NOT closed AND name IN (SELECT value FROM json_each(?1))
     ORDER BY name";
 
 impl Ready {
-    /// Only a live node claims, and nothing of a halted endpoint is given out: `None` then.
+    /// Only a live node claims, and nothing of a closed endpoint is given out: `None` then.
     pub(crate) async fn new(
         connection: &mut SqliteConnection,
         claim: &Claim,

@@ -4,6 +4,7 @@ use knarr_model::Slice;
 use knarr_model::commit::{Commit, CommitOutcome};
 use knarr_model::ids::{InstanceId, MessageId, RowId};
 use knarr_model::ports::Clock;
+use knarr_model::statement::Statement;
 use knarr_model::work::{Chunk, ParkedReason, RowKind};
 use sqlx::SqliteConnection;
 
@@ -12,7 +13,7 @@ use crate::rows::ids;
 use crate::writer::Ended;
 use crate::{
     activities, correlation, endpoints, instances, internal, journal, outbox, parked, quarantine,
-    timers,
+    statements, timers,
 };
 
 /// Everything the statements of a commit are given. Made before the writer is asked, since making
@@ -30,6 +31,7 @@ struct Plan {
     internal: internal::Steps,
     quarantine: Option<quarantine::Rows>,
     chunks: Vec<Chunk>,
+    statements: Vec<Statement>,
     outbox: Option<outbox::Rows>,
 }
 
@@ -59,6 +61,7 @@ impl Plan {
             internal: internal::steps(&slices)?,
             quarantine: quarantine::rows_of(&slices)?,
             outbox: outbox::rows(&chunks)?,
+            statements: slices.iter().flat_map(|slice| slice.statements.iter().cloned()).collect(),
             chunks,
         })
     }
@@ -181,6 +184,9 @@ async fn write(
     outbox::finish(connection, finished_chunks).await?;
     if let Some(rows) = &plan.outbox {
         outbox::insert(connection, (endpoint, saga), *node, rows).await?;
+    }
+    for statement in &plan.statements {
+        statements::carry_out(connection, statement).await?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use knarr_model::Slice;
 use knarr_model::commit::{CommitOutcome, Key, KeyRow, KeyWrite};
 use knarr_model::ids::InstanceId;
 use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
 
 use crate::error::Error;
 use crate::rows::{get, hex, id, json, some_json};
@@ -32,6 +33,18 @@ const WRITE: &str = "INSERT INTO correlation
     RETURNING key_name, key_value";
 const FORGET: &str = "DELETE FROM correlation WHERE saga = ?1 AND instance = ?2";
 
+const OF_INSTANCE: &str = "SELECT key_name, key_value, instance, generation, free FROM correlation
+    WHERE saga = ?1 AND instance = ?2 ORDER BY key_name, key_value";
+/// A key that another instance has freed meanwhile is taken at its next generation.
+const RESTORE: &str = "INSERT INTO correlation
+        (saga, key_name, key_value, instance, generation, free)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    ON CONFLICT (saga, key_name, key_value) DO UPDATE SET
+        instance = excluded.instance, free = excluded.free,
+        generation = iif(correlation.instance = excluded.instance, excluded.generation,
+            max(excluded.generation, correlation.generation + 1))
+    WHERE correlation.instance = excluded.instance OR NOT excluded.free";
+
 /// The keys among `wanted` that were ever taken.
 pub(crate) async fn find(
     connection: &mut SqliteConnection,
@@ -40,14 +53,40 @@ pub(crate) async fn find(
 ) -> Result<BTreeMap<Key, KeyRow>, Error> {
     let pairs: Vec<_> = wanted.iter().map(|key| (&key.name, &key.value)).collect();
     let rows = sqlx::query(FIND).bind(saga).bind(json(&pairs)?).fetch_all(connection).await?;
-    rows.iter()
-        .map(|row| {
-            let key = Key { name: get(row, 0)?, value: get(row, 1)? };
-            let stored =
-                KeyRow { instance: id(row, 2)?, generation: get(row, 3)?, free: get(row, 4)? };
-            Ok((key, stored))
-        })
-        .collect()
+    rows.iter().map(read).collect()
+}
+
+fn read(row: &SqliteRow) -> Result<(Key, KeyRow), Error> {
+    let key = Key { name: get(row, 0)?, value: get(row, 1)? };
+    Ok((key, KeyRow { instance: id(row, 2)?, generation: get(row, 3)?, free: get(row, 4)? }))
+}
+
+/// Every key of an instance, those that it has freed included.
+pub(crate) async fn of_instance(
+    connection: &mut SqliteConnection,
+    saga: &str,
+    instance: InstanceId,
+) -> Result<Vec<(Key, KeyRow)>, Error> {
+    let rows = sqlx::query(OF_INSTANCE).bind(saga).bind(instance.0).fetch_all(connection).await?;
+    rows.iter().map(read).collect()
+}
+
+/// Puts a key back. That no other instance owns it was asked in the same transaction.
+pub(crate) async fn restore(
+    connection: &mut SqliteConnection,
+    saga: &str,
+    (key, row): &(Key, KeyRow),
+) -> Result<(), Error> {
+    sqlx::query(RESTORE)
+        .bind(saga)
+        .bind(&key.name)
+        .bind(&key.value)
+        .bind(row.instance.0)
+        .bind(row.generation)
+        .bind(row.free)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// The key writes of a commit: one a key.

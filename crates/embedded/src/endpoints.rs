@@ -8,11 +8,13 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::Error;
-use crate::rows::{get, micros, name, readable, some_id};
+use crate::rows::{get, json, micros, name, readable, some_id, some_json_column};
 
 const MAKE: &str = "INSERT INTO endpoint (name) VALUES (?1) ON CONFLICT (name) DO NOTHING";
-const FIND: &str = "SELECT name, state, epoch, guard_version, holder FROM endpoint WHERE name = ?1";
-const ALL: &str = "SELECT name, state, epoch, guard_version, holder FROM endpoint ORDER BY name";
+const FIND: &str =
+    "SELECT name, state, epoch, guard_version, holder, stop FROM endpoint WHERE name = ?1";
+const ALL: &str =
+    "SELECT name, state, epoch, guard_version, holder, stop FROM endpoint ORDER BY name";
 /// ?2 is the node, ?3 now. Only a live node takes it, and from no live node.
 const HOLD: &str = "UPDATE endpoint SET holder = ?2 WHERE name = ?1
     AND EXISTS (SELECT 1 FROM node WHERE node.id = ?2 AND node.lease_until > ?3)
@@ -20,10 +22,15 @@ const HOLD: &str = "UPDATE endpoint SET holder = ?2 WHERE name = ?1
 const LET_GO: &str = "UPDATE endpoint SET holder = NULL WHERE holder = ?1";
 const HALT: &str = "INSERT INTO endpoint (name, state, epoch) VALUES (?1, 'halted', 2)
     ON CONFLICT (name) DO UPDATE SET state = 'halted', epoch = epoch + 1
-    RETURNING name, state, epoch, guard_version, holder";
+    RETURNING name, state, epoch, guard_version, holder, stop";
 const RESUME: &str = "INSERT INTO endpoint (name) VALUES (?1)
-    ON CONFLICT (name) DO UPDATE SET state = 'open'
-    RETURNING name, state, epoch, guard_version, holder";
+    ON CONFLICT (name) DO UPDATE SET state = 'open', stop = NULL
+    RETURNING name, state, epoch, guard_version, holder, stop";
+/// Who holds it is no verb's business.
+const WRITE: &str = "INSERT INTO endpoint (name, state, epoch, guard_version, stop)
+    VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT (name) DO UPDATE SET state = excluded.state, epoch = excluded.epoch,
+        guard_version = excluded.guard_version, stop = excluded.stop";
 
 /// The row, if there is one.
 pub(crate) async fn find(
@@ -87,6 +94,22 @@ pub(crate) async fn resume(
     read(&sqlx::query(RESUME).bind(endpoint).fetch_one(connection).await?)
 }
 
+/// Writes the row as a verb of the guard plans it.
+pub(crate) async fn write(
+    connection: &mut SqliteConnection,
+    row: &EndpointRow,
+) -> Result<(), Error> {
+    sqlx::query(WRITE)
+        .bind(&*row.name)
+        .bind(row.state.as_str())
+        .bind(row.epoch)
+        .bind(row.guard_version)
+        .bind(row.stop.as_ref().map(json).transpose()?)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// What forbids the commit, if anything. There is one writer, so its transaction is the fence.
 pub(crate) async fn fence(
     connection: &mut SqliteConnection,
@@ -115,5 +138,6 @@ fn read(row: &SqliteRow) -> Result<EndpointRow, Error> {
         epoch: get(row, 2)?,
         guard_version: get(row, 3)?,
         holder: some_id(row, 4)?,
+        stop: some_json_column(row, 5)?,
     })
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use knarr_model::Name;
 use knarr_model::ports::StoreError;
+use knarr_model::statement::Script;
 
 /// What went wrong with the embedded store or transport.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -53,6 +55,37 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A saga's migration was changed after it had been applied.
+    #[error(
+        "saga {saga}: migration `{name}` was applied on {at} with another text. One that has been \
+         applied is never changed: restore it, and add another"
+    )]
+    ChangedMigration {
+        /// The saga.
+        saga: Name,
+        /// The migration.
+        name: String,
+        /// When it was applied.
+        at: String,
+    },
+    /// A saga's migration has not been applied, and opening may not do it.
+    #[error("saga {saga}: migration `{name}` has not been applied: run `migrate`")]
+    MissingMigration {
+        /// The saga.
+        saga: Name,
+        /// The migration.
+        name: String,
+    },
+    /// A saga's migration cannot be applied.
+    #[error("saga {saga}: migration `{name}`: {why}")]
+    BadMigration {
+        /// The saga.
+        saga: Name,
+        /// The migration.
+        name: String,
+        /// What SQLite says.
+        why: String,
+    },
     /// Busy, full, unreadable for now: trying again may help.
     #[error("{0}")]
     Away(String),
@@ -68,6 +101,26 @@ impl Error {
     /// Whether trying again may help.
     pub fn is_transient(&self) -> bool {
         matches!(self, Error::Away(_))
+    }
+
+    /// What a saga's own statement failed with: unless it is the file's trouble, the data's.
+    pub(crate) fn of_statement(name: &str, error: sqlx::Error) -> Error {
+        match Error::from(error) {
+            Error::Away(text) => Error::Away(text),
+            other => Error::Data(format!("statement `{name}`: {other}")),
+        }
+    }
+
+    /// What a saga's migration failed with.
+    pub(crate) fn of_migration(script: &Script, error: sqlx::Error) -> Error {
+        match Error::from(error) {
+            Error::Away(text) => Error::Away(text),
+            other => Error::BadMigration {
+                saga: script.saga.clone(),
+                name: script.name.clone(),
+                why: other.to_string(),
+            },
+        }
     }
 
     /// What is said once the file has been closed.

@@ -12,9 +12,9 @@ use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::error::Error;
 use crate::lock::Lock;
-use crate::migrate;
 use crate::settings::Settings;
 use crate::writer::{Ended, Grouping, Urgency, Writer};
+use crate::{migrate, scripts};
 
 /// The open file.
 pub(crate) struct File {
@@ -51,9 +51,12 @@ impl File {
             .connect()
             .await
             .map_err(|error| Error::Unusable { path: path.clone(), why: error.to_string() })?;
-        match settings.migrate {
-            true => migrate::migrate(&mut connection, &path).await?,
-            false => migrate::verify(&mut connection, &path).await?,
+        if settings.migrate {
+            migrate::migrate(&mut connection, &path).await?;
+            scripts::apply(&mut connection, &settings.scripts, clock.now()).await?;
+        } else {
+            migrate::verify(&mut connection, &path).await?;
+            scripts::verify(&mut connection, &settings.scripts).await?;
         }
         migrate::check_durability(&mut connection, &path).await?;
         let readers = SqlitePoolOptions::new()

@@ -2,13 +2,13 @@
 
 use knarr_model::Slice;
 use knarr_model::commit::Again;
-use knarr_model::ids::{NodeId, RowId};
+use knarr_model::ids::{InstanceId, Name, NodeId, RowId};
 use knarr_model::work::RowKind;
 use sqlx::SqliteConnection;
 use std::collections::BTreeSet;
 
 use crate::error::Error;
-use crate::rows::{hex, id, ids, micros, some_json};
+use crate::rows::{hex, id, ids, micros, name, some_id, some_json};
 
 const TAKE_TIMERS: &str = "DELETE FROM timer
     WHERE node = ?1 AND id IN (SELECT unhex(value) FROM json_each(?2)) RETURNING id";
@@ -39,6 +39,15 @@ const PARKED_AGAIN: &str = "UPDATE parked
         value ->> 3 AS error, value ->> 4 AS reason FROM json_each(?2)) w
     WHERE parked.id = w.id AND parked.node = ?1
     RETURNING parked.id";
+
+const FORGET_TIMER: &str = "DELETE FROM timer WHERE id = ?1 RETURNING saga, instance";
+const FORGET_CALL: &str = "DELETE FROM activity WHERE id = ?1 RETURNING saga, instance";
+const FORGET_PARKED: &str = "DELETE FROM parked WHERE id = ?1 RETURNING saga, instance";
+const OWNER_OF_TIMER: &str = "SELECT node FROM timer WHERE id = ?1";
+const OWNER_OF_CALL: &str = "SELECT node FROM activity WHERE id = ?1 AND ended IS NOT NULL";
+const OWNER_OF_PARKED: &str = "SELECT node FROM parked WHERE id = ?1";
+const OWN_CALLS: &str = "SELECT id FROM activity
+    WHERE node = ?1 AND id IN (SELECT unhex(value) FROM json_each(?2))";
 
 /// One statement's work: its SQL, its parameter, and the rows that it must find.
 struct Step {
@@ -101,4 +110,46 @@ pub(crate) async fn run(
         gone.extend(wanted.difference(&found));
     }
     Ok(gone)
+}
+
+/// Whether a row is there and the node's own.
+pub(crate) async fn is_own(
+    connection: &mut SqliteConnection,
+    node: NodeId,
+    (kind, row): (RowKind, RowId),
+) -> Result<bool, Error> {
+    let sql = match kind {
+        RowKind::Timer => OWNER_OF_TIMER,
+        RowKind::Call => OWNER_OF_CALL,
+        RowKind::Parked => OWNER_OF_PARKED,
+    };
+    let found = sqlx::query(sql).bind(row.0).fetch_optional(connection).await?;
+    let owner = found.as_ref().map(|found| some_id(found, 0)).transpose()?;
+    Ok(owner.flatten() == Some(node))
+}
+
+/// Deletes a row that is done, whoever has it, and says whose it was.
+pub(crate) async fn forget(
+    connection: &mut SqliteConnection,
+    (kind, row): (RowKind, RowId),
+) -> Result<Option<(Name, Option<InstanceId>)>, Error> {
+    let sql = match kind {
+        RowKind::Timer => FORGET_TIMER,
+        RowKind::Call => FORGET_CALL,
+        RowKind::Parked => FORGET_PARKED,
+    };
+    let found = sqlx::query(sql).bind(row.0).fetch_optional(connection).await?;
+    found.as_ref().map(|found| Ok((name(found, 0)?, some_id(found, 1)?))).transpose()
+}
+
+/// Those of the calls whose rows are gone or not the node's.
+pub(crate) async fn lost_calls(
+    connection: &mut SqliteConnection,
+    node: NodeId,
+    calls: &[RowId],
+) -> Result<Vec<RowId>, Error> {
+    let wanted = ids(calls.iter().map(|call| &call.0))?;
+    let found = sqlx::query(OWN_CALLS).bind(node.0).bind(wanted).fetch_all(connection).await?;
+    let own = found.iter().map(|row| id(row, 0)).collect::<Result<BTreeSet<RowId>, _>>()?;
+    Ok(calls.iter().filter(|call| !own.contains(call)).copied().collect())
 }

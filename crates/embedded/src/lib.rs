@@ -18,6 +18,8 @@
 //! what waits at the same time shares one transaction and so one fsync.
 
 mod activities;
+mod audit;
+mod blocks;
 mod claims;
 mod commit;
 mod consumer;
@@ -26,6 +28,8 @@ mod due;
 mod endpoints;
 mod error;
 mod file;
+mod guarded;
+mod incidents;
 mod instances;
 mod internal;
 mod journal;
@@ -37,17 +41,24 @@ mod nodes;
 mod outbox;
 mod parked;
 mod permits;
+mod plan;
 mod publisher;
 mod quarantine;
 mod queue;
 mod queues;
 mod records;
 mod rows;
+mod scene;
+mod scripts;
 mod settings;
+mod snapshots;
+mod statements;
+mod steps;
 mod store;
 mod timers;
 mod topology;
 mod transport;
+mod withdrawn;
 mod writer;
 
 pub use error::Error;

@@ -29,7 +29,9 @@ const WITHDRAWN: &str = "SELECT unhex(j.value ->> 0), j.value ->> 1
     FROM json_each(?2) j
     WHERE EXISTS (SELECT 1 FROM instance i JOIN outbox o ON o.saga = i.saga
         WHERE o.id = ?1 AND i.id = unhex(j.value ->> 0) AND i.run = j.value ->> 1
-            AND i.state = 'Purged')";
+            AND i.state = 'Purged')
+        OR EXISTS (SELECT 1 FROM withdrawn w JOIN outbox o ON o.endpoint = w.endpoint
+        WHERE o.id = ?1 AND w.instance = unhex(j.value ->> 0) AND w.run = j.value ->> 1)";
 const NAMING: &str = "SELECT id, endpoint, directory, bodies FROM outbox
     WHERE endpoint = ?1 AND instr(directory, ?2) > 0 ORDER BY n";
 
@@ -143,19 +145,46 @@ pub(crate) async fn shrink(
     Ok(())
 }
 
-/// Takes the unsent messages of a purged instance out of the endpoint's chunks.
+/// Which messages of an instance: those of one run, or of all.
+fn is_of(message: &Outgoing, instance: InstanceId, run: Option<u32>) -> bool {
+    let of = message.sequence.filter(|of| of.instance == instance);
+    of.is_some_and(|of| run.is_none_or(|run| run == of.run))
+}
+
+/// Takes the unsent messages of an instance, or of one of its runs, out of the endpoint's chunks.
 pub(crate) async fn withdraw(
     connection: &mut SqliteConnection,
     endpoint: &str,
     instance: InstanceId,
+    run: Option<u32>,
 ) -> Result<(), Error> {
     let query = sqlx::query(NAMING).bind(endpoint).bind(instance.to_string());
     let rows = query.fetch_all(&mut *connection).await?;
     for mut chunk in readable("chunk", &rows, read) {
-        chunk.messages.retain(|message| message.sequence.is_none_or(|of| of.instance != instance));
-        replace(connection, chunk).await?;
+        let before = chunk.messages.len();
+        chunk.messages.retain(|message| !is_of(message, instance, run));
+        if chunk.messages.len() < before {
+            replace(connection, chunk).await?;
+        }
     }
     Ok(())
+}
+
+/// The messages of a run that are still here, in the order in which they were written.
+pub(crate) async fn unsent(
+    connection: &mut SqliteConnection,
+    endpoint: &str,
+    instance: InstanceId,
+    run: u32,
+) -> Result<Vec<Outgoing>, Error> {
+    let query = sqlx::query(NAMING).bind(endpoint).bind(instance.to_string());
+    let rows = query.fetch_all(connection).await?;
+    let mut unsent = Vec::new();
+    for row in &rows {
+        unsent.extend(read(row)?.messages);
+    }
+    unsent.retain(|message| is_of(message, instance, Some(run)));
+    Ok(unsent)
 }
 
 async fn replace(connection: &mut SqliteConnection, chunk: Chunk) -> Result<(), Error> {

@@ -38,6 +38,10 @@ const INSERT: &str = "INSERT INTO parked (id, endpoint, saga, message_id, digest
 const WAKE: &str = "UPDATE parked SET due_at = ?3
     WHERE saga = ?1 AND reason = 'deferred'
         AND instance IN (SELECT unhex(value) FROM json_each(?2))";
+const LET_GO: &str = "UPDATE parked SET due_at = ?3
+    WHERE saga = ?1 AND instance = ?2 AND reason = 'held'";
+/// The most rows shown of one instance.
+const SHOWN: i64 = 1_000;
 /// After rows came, went or changed: a held row that is now first in its line has nothing before
 /// it. (One that gets something before it is found out when it is to be claimed.)
 const LINE_UP: &str = "UPDATE parked SET behind = 0
@@ -79,7 +83,7 @@ const CLAIM: &str = "UPDATE parked SET node = ?1
         error, envelope";
 const OF_INSTANCE: &str = "SELECT id, endpoint, saga, message_id, digest, instance, seq, reason,
         attempt, due_at, error, envelope
-    FROM parked WHERE saga = ?1 AND instance = ?2 ORDER BY seq, id LIMIT 1000";
+    FROM parked WHERE saga = ?1 AND instance = ?2 ORDER BY seq, id LIMIT ?3";
 
 /// The messages among `wanted` that are parked.
 pub(crate) async fn find(
@@ -260,14 +264,36 @@ fn in_line(rows: &[SqliteRow], now: i64) -> Result<Option<(i64, Vec<Uuid>)>, Err
     Ok(earliest.map(|at| (at, chosen)))
 }
 
-/// An instance's parked messages in order.
+/// An instance's parked messages in order, as many as are shown.
 pub(crate) async fn of_instance(
     connection: &mut SqliteConnection,
     saga: &str,
     instance: InstanceId,
 ) -> Result<Vec<Parked>, Error> {
-    let rows = sqlx::query(OF_INSTANCE).bind(saga).bind(instance.0).fetch_all(connection).await?;
+    let query = sqlx::query(OF_INSTANCE).bind(saga).bind(instance.0).bind(SHOWN);
+    let rows = query.fetch_all(connection).await?;
     Ok(readable("parked message", &rows, read))
+}
+
+/// Every parked message of an instance, in order.
+pub(crate) async fn all_of_instance(
+    connection: &mut SqliteConnection,
+    saga: &str,
+    instance: InstanceId,
+) -> Result<Vec<Parked>, Error> {
+    let query = sqlx::query(OF_INSTANCE).bind(saga).bind(instance.0).bind(-1);
+    query.fetch_all(connection).await?.iter().map(read).collect()
+}
+
+/// What waits, `held`, for an instance goes now.
+pub(crate) async fn let_go(
+    connection: &mut SqliteConnection,
+    saga: &str,
+    instance: InstanceId,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query(LET_GO).bind(saga).bind(instance.0).bind(micros(now)).execute(connection).await?;
+    Ok(())
 }
 
 fn read(row: &SqliteRow) -> Result<Parked, Error> {

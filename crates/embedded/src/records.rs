@@ -24,12 +24,12 @@ const COUNTS: &str =
     "SELECT saga, state, count(*) FROM instance GROUP BY saga, state ORDER BY saga, state";
 
 /// Where a page begins: after this time and id, both falling.
-type Place = (i64, Uuid);
+pub(crate) type Place = (i64, Uuid);
 
 /// Before the newest row.
 const START: Place = (i64::MAX, Uuid::max());
 
-fn place(request: &PageRequest) -> Result<Place, Error> {
+pub(crate) fn place(request: &PageRequest) -> Result<Place, Error> {
     let Some(cursor) = &request.cursor else { return Ok(START) };
     cursor
         .split_once('.')
@@ -38,12 +38,12 @@ fn place(request: &PageRequest) -> Result<Place, Error> {
 }
 
 /// One row more than wanted tells whether there is a next page.
-fn most(request: &PageRequest) -> i64 {
+pub(crate) fn most(request: &PageRequest) -> i64 {
     i64::try_from(request.limit.max(1)).unwrap_or(i64::MAX - 1).saturating_add(1)
 }
 
 /// Cuts the extra row off and says where the next page begins. `at` is the column of the time.
-fn cut(
+pub(crate) fn cut(
     rows: &mut Vec<SqliteRow>,
     request: &PageRequest,
     at: usize,

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use knarr_model::statement::Script;
+
 /// Settings of the embedded store and transport.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -10,6 +12,8 @@ pub struct Settings {
     pub path: PathBuf,
     /// Whether opening makes the file and brings its schema up to date; else it must be so already.
     pub migrate: bool,
+    /// Migrations of the sagas' own tables, carried out with those of the schema.
+    pub scripts: Vec<Script>,
     /// Connections that read (load, lists, deliveries); at least 1.
     pub readers: u32,
     /// Writes that may wait for the one writer before callers wait.
@@ -32,6 +36,7 @@ impl Settings {
         Settings {
             path: path.into(),
             migrate: true,
+            scripts: Vec::new(),
             readers: 4,
             waiting_writes: 256,
             group: 64,

@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// Wakes whoever waits for work; one who is not waiting yet finds it at once.
-    fn hint(&self) {
+    pub(crate) fn hint(&self) {
         self.hint.notify_waiters();
         self.hint.notify_one();
     }
@@ -81,7 +81,7 @@ impl Store {
     }
 
     /// A write that is always kept.
-    async fn keep<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(crate) async fn keep<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>>
@@ -306,7 +306,7 @@ impl knarr_model::ports::Store for Store {
                 parked::forget(c, &saga, instance).await?;
                 correlation::forget(c, &saga, instance).await?;
                 journal::forget(c, &saga, instance).await?;
-                outbox::withdraw(c, &endpoint, instance).await?;
+                outbox::withdraw(c, &endpoint, instance, None).await?;
                 Ok(true)
             }
             .boxed()

@@ -108,6 +108,16 @@ pub(crate) async fn of_instance(
     Ok(readable("timer", &rows, read))
 }
 
+/// Every live timer of an instance: one that cannot be read is an error.
+pub(crate) async fn all_of_instance(
+    connection: &mut SqliteConnection,
+    saga: &str,
+    instance: InstanceId,
+) -> Result<Vec<Timer>, Error> {
+    let query = sqlx::query(OF_INSTANCE).bind(saga).bind(instance.0);
+    query.fetch_all(connection).await?.iter().map(read).collect()
+}
+
 fn read(row: &SqliteRow) -> Result<Timer, Error> {
     Ok(Timer {
         id: id(row, 0)?,

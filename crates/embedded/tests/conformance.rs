@@ -1,4 +1,4 @@
-//! The shared store suite against the SQLite file.
+//! The shared suites of the store and of the guard against the SQLite file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,24 +12,45 @@ use knarr_model::ports::store::EndpointState;
 use knarr_model::work::{RowKind, Timer};
 use knarr_model::{Context, Slice};
 use knarr_testkit::clock::TokioClock;
+use knarr_testkit::conformance::guard::{GuardUnderTest, Guards};
 use knarr_testkit::conformance::store::{StoreUnderTest, Stores};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
 
 struct Fresh;
 
 #[async_trait]
 impl StoreUnderTest for Fresh {
     async fn fresh(&self) -> Stores {
+        self.open().await.1
+    }
+}
+
+#[async_trait]
+impl GuardUnderTest for Fresh {
+    async fn fresh(&self) -> Guards {
+        let (store, stores) = self.open().await;
+        Guards {
+            stores,
+            guard: Arc::new(store.clone()),
+            second: Arc::new(store.clone()),
+            incidents: Arc::new(store),
+            sql: true,
+        }
+    }
+}
+
+impl Fresh {
+    async fn open(&self) -> (Store, Stores) {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let path = folder.path().join("data").join("knarr.db");
         let clock = Arc::new(TokioClock::real());
         let store =
             Store::open(Settings::new(&path), clock).await.expect("a new file can be opened");
-        let (second, records) = (store.clone(), store.clone());
-        let (forced, spoiled, cut) = (path.clone(), path.clone(), path);
-        Stores::real(
-            Arc::new(store),
+        let (first, second, records) = (store.clone(), store.clone(), store.clone());
+        let (forced, spoiled, cut, asked) = (path.clone(), path.clone(), path.clone(), path);
+        let stores = Stores::real(
+            Arc::new(first),
             Arc::new(second),
             Arc::new(records),
             Arc::new(move |(endpoint, state)| force(forced.clone(), endpoint, state).boxed()),
@@ -39,7 +60,9 @@ impl StoreUnderTest for Fresh {
         .corrupting_instances(Arc::new(move |(saga, id)| {
             spoil_instance(cut.clone(), saga, id).boxed()
         }))
-        .keeping(folder)
+        .speaking(Arc::new(move |sql| ask(asked.clone(), sql).boxed()))
+        .keeping(folder);
+        (store, stores)
     }
 }
 
@@ -78,6 +101,18 @@ async fn force(path: PathBuf, endpoint: Name, state: EndpointState) {
         .expect("the state is set");
 }
 
+/// Rows as text, `NULL` where there is nothing.
+async fn ask(path: PathBuf, sql: String) -> Vec<Vec<String>> {
+    let mut connection = beside(&path).await;
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await;
+    let text = |row: &SqliteRow, at: usize| {
+        let whole = row.try_get_unchecked::<Option<String>, _>(at).expect("a column");
+        whole.unwrap_or_else(|| "NULL".to_owned())
+    };
+    let rows = rows.expect("the SQL is carried out");
+    rows.iter().map(|row| (0..row.len()).map(|at| text(row, at)).collect()).collect()
+}
+
 async fn spoil(path: PathBuf, kind: RowKind, row: RowId) {
     let mut connection = beside(&path).await;
     let sql = match kind {
@@ -99,3 +134,8 @@ async fn spoil_instance(path: PathBuf, saga: Name, id: InstanceId) {
 }
 
 knarr_testkit::store_conformance!(Fresh);
+
+mod guard {
+    use super::*;
+    knarr_testkit::guard_conformance!(Fresh);
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use knarr_embedded::{Error, Settings, Store};
 use knarr_model::ids::{InstanceId, Name, NodeId};
 use knarr_model::ports::{Clock as _, Records as _, Store as _};
+use knarr_model::statement::{Dialects, Script};
 use knarr_testkit::clock::TokioClock;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -147,4 +148,60 @@ async fn a_successor_takes_over_at_once() {
     store.close().await;
     let error = store.endpoint(&name).await.expect_err("it is closed");
     assert!(error.is_transient() && error.to_string().contains("closed"), "{error}");
+}
+
+fn script(name: &str, text: &str) -> Script {
+    Script { saga: "scan".into(), name: name.to_owned(), text: Dialects::same(text) }
+}
+
+const MAKE: &str = "CREATE TABLE entries (n int); INSERT INTO entries VALUES (1)";
+
+async fn opened(settings: &Settings) {
+    let store = Store::open(settings.clone(), Arc::new(TokioClock::real())).await;
+    store.expect("the file is opened").close().await;
+}
+
+#[tokio::test]
+async fn a_sagas_own_tables_are_made_once_and_verified_without_migrating() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = Settings::new(folder.path().join("knarr.db"));
+    settings.scripts = vec![script("0001", MAKE)];
+    settings.migrate = false;
+    refused(settings.clone()).await;
+    assert!(!settings.path.exists(), "nothing is made by looking");
+    settings.migrate = true;
+    opened(&settings).await;
+    opened(&settings).await;
+    settings.migrate = false;
+    opened(&settings).await;
+    let mut beside =
+        SqliteConnectOptions::new().filename(&settings.path).connect().await.expect("opened");
+    let rows: Vec<i64> =
+        sqlx::query_scalar("SELECT n FROM entries").fetch_all(&mut beside).await.expect("read");
+    assert_eq!(rows, [1]);
+    settings.scripts.push(script("0002", "CREATE TABLE more (n int)"));
+    let error = refused(settings.clone()).await;
+    assert!(matches!(&error, Error::MissingMigration { name, .. } if name == "0002"), "{error}");
+    assert!(error.to_string().contains("run `migrate`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_changed_or_broken_migration_is_refused_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = Settings::new(folder.path().join("knarr.db"));
+    let broken = "CREATE TABLE more (n int); CREATE TABLE more (n int)";
+    settings.scripts = vec![script("0001", MAKE), script("0002", broken)];
+    let error = refused(settings.clone()).await;
+    assert!(matches!(&error, Error::BadMigration { name, .. } if name == "0002"), "{error}");
+    assert!(error.to_string().contains("already exists"), "{error}");
+    settings.scripts[1] = script("0002", "CREATE TABLE more (n int)");
+    opened(&settings).await;
+    for migrates in [true, false] {
+        settings.migrate = migrates;
+        settings.scripts[0] = script("0001", "CREATE TABLE entries (n text)");
+        let error = refused(settings.clone()).await;
+        assert!(matches!(error, Error::ChangedMigration { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("saga scan: migration `0001`") && !text.contains('\n'), "{text}");
+    }
 }

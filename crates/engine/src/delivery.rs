@@ -38,9 +38,24 @@ pub(crate) enum Body {
 /// Where it came from, and so how it is settled.
 #[derive(Clone)]
 pub(crate) enum Source {
-    Broker { receipt: Receipt, settler: Arc<dyn Settler>, raw: Raw },
-    Parked { row: RowId, node: NodeId, seq: i64, reason: ParkedReason },
-    Row { kind: RowKind, row: RowId, node: NodeId },
+    Broker {
+        receipt: Receipt,
+        settler: Arc<dyn Settler>,
+        raw: Raw,
+    },
+    /// `placed`: its row names the instance, so that whatever wakes the instance's rows finds it.
+    Parked {
+        row: RowId,
+        node: NodeId,
+        seq: i64,
+        reason: ParkedReason,
+        placed: bool,
+    },
+    Row {
+        kind: RowKind,
+        row: RowId,
+        node: NodeId,
+    },
 }
 
 /// A broker message as it arrived, kept for quarantine.

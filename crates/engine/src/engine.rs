@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use knarr_guard::{Admission, Tokens};
+use knarr_guard::{Admission, Breaker, Tokens};
 use knarr_model::format::masstransit::Host;
 use knarr_model::ports::store::Store;
 use knarr_model::ports::{Activity, Permits};
@@ -137,6 +137,7 @@ impl Engine {
         start.spawn("take-over", dispatch::take_over(shared.clone(), outboxes).boxed());
         start.spawn("scheduler", dispatch::run_scheduler(shared.clone()).boxed());
         start.spawn("sweep", dispatch::run_sweep(shared.clone()).boxed());
+        start.spawn("counts", dispatch::run_counts(shared.clone()).boxed());
         let calls = self.activities.keys().cloned().collect();
         let looking = dispatch::look_for_unclaimed(shared.clone(), calls);
         start.spawn("unclaimed", looking.boxed());
@@ -172,6 +173,9 @@ fn lay_lanes(
         lane_seats.push(LaneSeat { broker: from_broker, internal: from_store, outbox, finished });
     }
     let serving = Serving {
+        blocks: parking_lot::Mutex::default(),
+        breaker: parking_lot::Mutex::new(Breaker::new(settings.breaker)),
+        counts: parking_lot::Mutex::default(),
         endpoint,
         saga,
         lanes: doors,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use knarr_guard::BreakerSettings;
+
 /// How the engine works. Every channel, batch, retry and wait has its bound here.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -55,6 +57,14 @@ pub struct Settings {
     /// Bytes of JSON that the data of one instance may have; a message after which they would have
     /// more is set aside, class `constraint`.
     pub max_data: usize,
+    /// Whether a `Fault` of a set-aside message is published when the message names no address for
+    /// it; faults to an address are always sent.
+    pub publish_faults: bool,
+    /// Whether a copy of each set-aside message goes to `<endpoint>_error`, for tools that look
+    /// there.
+    pub mirror_errors: bool,
+    /// When so many messages fail that the endpoint is paused instead.
+    pub breaker: BreakerSettings,
     /// Rules switched off, in test builds only.
     #[cfg(feature = "mutations")]
     pub mutations: Mutations,
@@ -101,6 +111,9 @@ impl Default for Settings {
             parked_cap: 1_000,
             unclaimed_after: Duration::from_secs(60),
             max_data: 4 << 20,
+            publish_faults: true,
+            mirror_errors: false,
+            breaker: BreakerSettings::default(),
             #[cfg(feature = "mutations")]
             mutations: Mutations::default(),
         }
@@ -119,6 +132,8 @@ pub struct Mutations {
     pub ignore_parked: bool,
     /// Outbox rows are deleted before their messages are confirmed.
     pub finish_before_confirm: bool,
+    /// Messages of purged runs are sent all the same.
+    pub ignore_withdrawn: bool,
 }
 
 #[cfg(feature = "mutations")]
@@ -136,6 +151,7 @@ pub(crate) struct Mutations {
     pub(crate) ignore_timer_token: bool,
     pub(crate) ignore_parked: bool,
     pub(crate) finish_before_confirm: bool,
+    pub(crate) ignore_withdrawn: bool,
 }
 
 #[cfg(not(feature = "mutations"))]
@@ -146,6 +162,7 @@ impl Settings {
             ignore_timer_token: false,
             ignore_parked: false,
             finish_before_confirm: false,
+            ignore_withdrawn: false,
         }
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use knarr_guard::{Admission, Tokens, admit};
+use knarr_guard::notice::Sender;
+use knarr_guard::{Admission, Blocks, Breaker, GUARD, Moment, Order, Tokens, admit};
 use knarr_model::commit::Key;
 use knarr_model::format::masstransit::Host;
-use knarr_model::ports::store::EndpointRow;
+use knarr_model::ports::store::{EndpointRow, EndpointState};
 use knarr_model::ports::{Clock, Spawn, Store, Transport};
 use knarr_model::topology::ReceiveEndpoint;
 use knarr_model::work::Chunk;
@@ -71,6 +72,12 @@ pub(crate) struct Shared {
 
 /// One endpoint that this engine serves.
 pub(crate) struct Serving {
+    /// What may not start, as this node knows it.
+    pub(crate) blocks: Mutex<Arc<Blocks>>,
+    /// How the last decisions went.
+    pub(crate) breaker: Mutex<Breaker>,
+    /// What has been counted and not yet been told to the store.
+    pub(crate) counts: Mutex<Tally>,
     pub(crate) endpoint: ReceiveEndpoint,
     pub(crate) saga: Arc<dyn Definition>,
     pub(crate) lanes: Vec<LaneDoor>,
@@ -84,6 +91,15 @@ pub(crate) struct Serving {
     pub(crate) waits: Waits,
     /// Whether a consumer is really consuming now.
     pub(crate) consuming: AtomicBool,
+}
+
+/// Counts that only inform, gathered between two writes.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// Blocked copies, by the set-aside message that blocks them.
+    pub(crate) copies: BTreeMap<uuid::Uuid, u64>,
+    /// Messages set aside, by class.
+    pub(crate) classes: BTreeMap<knarr_model::Class, u64>,
 }
 
 impl Serving {
@@ -112,6 +128,8 @@ pub(crate) struct LaneSeat {
 pub(crate) struct Handed {
     pub(crate) chunk: Chunk,
     pub(crate) node: NodeId,
+    /// Monotonic time of the commit; none for what was taken over.
+    pub(crate) committed_at: Option<Duration>,
 }
 
 /// Chunks whose messages are all confirmed, to be deleted with the lane's next commit.
@@ -212,9 +230,27 @@ impl Shared {
     pub(crate) fn admit(&self, serving: &Serving, row: &EndpointRow) -> Admission {
         match admit(row) {
             Admission::Return => Admission::Return,
-            _ if serving.endpoint.ordered && row.holder != Some(self.node.id()) => Admission::Wait,
+            _ if is_held(serving, row) && row.holder != Some(self.node.id()) => Admission::Wait,
             admission => admission,
         }
+    }
+
+    /// A moment for an order of the guard's own.
+    pub(crate) fn moment(&self) -> Moment {
+        let clock = &self.ports.clock;
+        Moment {
+            order: Order::by(GUARD),
+            now: clock.now(),
+            audit: clock.new_id(),
+            incident: clock.new_id(),
+            chunk: RowId(clock.new_id()),
+            node: self.node.id(),
+        }
+    }
+
+    /// How the guard's own messages about an endpoint are signed.
+    pub(crate) fn sender(&self, endpoint: &Name) -> Sender {
+        Sender { address: self.ports.transport.address(endpoint), host: self.host.clone() }
     }
 
     /// Waits after failure number `failures` of something outside; returns at once at a stop.
@@ -247,4 +283,9 @@ impl Shared {
         self.full.store(full, Ordering::Relaxed);
         full
     }
+}
+
+/// Whether only one node may serve an endpoint as it stands.
+pub(crate) fn is_held(serving: &Serving, row: &EndpointRow) -> bool {
+    serving.endpoint.ordered || row.state == EndpointState::Probing
 }

@@ -30,6 +30,10 @@ counters! {
     parked,
     /// Messages set aside.
     quarantined,
+    /// Copies of set-aside start messages that started nothing.
+    blocked,
+    /// Runs that failed and were dealt with by the guard.
+    contained,
     /// Messages that carried no id.
     without_id,
     /// Copies of quarantined messages that a person moved back to the queue.

@@ -122,6 +122,7 @@ mod tests {
                 state: EndpointState::Open,
                 epoch: 1,
                 guard_version: 0,
+                stop: None,
                 holder: None,
             },
             instances: [(id, instance)].into(),

@@ -19,6 +19,9 @@ pub enum Admission {
 pub fn admit(row: &EndpointRow) -> Admission {
     match row.state {
         EndpointState::Open | EndpointState::Probing => Admission::Go,
+        EndpointState::Paused if row.stop.as_ref().is_some_and(|stop| stop.internal_too) => {
+            Admission::Return
+        }
         EndpointState::Paused => Admission::Internal,
         EndpointState::Halted => Admission::Return,
     }

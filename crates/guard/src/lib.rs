@@ -1,9 +1,30 @@
-//! Stops, cleans up, sets aside: the token tree, admission, and the verdict on a failure.
+//! Stops, cleans up, sets aside: tokens, halts, containment, quarantine and the way back from it.
+//!
+//! Every verb is a pure plan over what the store shows under the endpoint's closed fence
+//! (`knarr_model::ports::guard`); [`Desk`] is where people and programs ask for one.
 
 pub mod admit;
+pub mod blocks;
+pub mod breaker;
+mod called;
+pub mod contain;
+pub mod desk;
+pub mod halt;
+pub mod incident;
+pub mod notice;
+pub mod order;
+pub mod purge;
+pub mod release;
+#[cfg(test)]
+mod scenes;
 pub mod token;
 pub mod verdict;
 
 pub use admit::{Admission, admit};
+pub use blocks::{Blocks, Met};
+pub use breaker::{Breaker, BreakerSettings};
+pub use contain::{Failing, Failure, contain};
+pub use desk::{Answer, Desk, Error};
+pub use order::{GUARD, Moment, Order};
 pub use token::{CallToken, Tokens};
 pub use verdict::{Verdict, judge};

@@ -92,6 +92,11 @@ impl Tokens {
         }
     }
 
+    /// The rows of the calls that run here.
+    pub fn running(&self) -> Vec<RowId> {
+        self.tree.lock().calls.keys().copied().collect()
+    }
+
     /// Calls in flight.
     pub fn calls_in_flight(&self) -> usize {
         self.tree.lock().calls.len()

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use knarr_model::ports::{Clock, Records, Store, Transport};
-use knarr_model::{CancellationToken, RetryPolicy};
+use knarr_model::ports::{Clock, Incidents, Records, Store, Transport};
+use knarr_model::{CancellationToken, RetryPolicy, Script};
 
 use crate::config::{BrokerAt, Config, StoreAt};
 use crate::error::Error;
+use crate::late::Arrived;
 
 /// A store that is open.
 pub(crate) enum OpenStore {
@@ -30,6 +31,18 @@ impl OpenStore {
         }
     }
 
+    fn incidents(&self) -> Arc<dyn Incidents> {
+        match self {
+            OpenStore::Embedded(store) => Arc::new(store.clone()),
+            OpenStore::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// What the admin API needs of it.
+    pub(crate) fn doors(&self) -> Arrived {
+        Arrived { records: self.records(), incidents: self.incidents(), guarded: self.store() }
+    }
+
     pub(crate) async fn close(&self) {
         match self {
             OpenStore::Embedded(store) => store.close().await,
@@ -48,6 +61,7 @@ enum Refused {
 async fn open(
     config: &Config,
     migrate: bool,
+    scripts: &[Script],
     clock: &Arc<dyn Clock>,
 ) -> Result<OpenStore, Refused> {
     let refused = |away: bool, text: String| match away {
@@ -58,6 +72,7 @@ async fn open(
         StoreAt::Sqlite(path) => {
             let mut settings = knarr_embedded::Settings::new(path);
             settings.migrate = migrate;
+            settings.scripts = scripts.to_vec();
             let opened = knarr_embedded::Store::open(settings, clock.clone()).await;
             opened
                 .map(OpenStore::Embedded)
@@ -66,6 +81,7 @@ async fn open(
         StoreAt::Postgres { .. } => {
             let mut settings = postgres(config);
             settings.migrate = migrate;
+            settings.scripts = scripts.to_vec();
             let opened = knarr_postgres::Store::connect(settings).await;
             opened
                 .map(OpenStore::Postgres)
@@ -86,13 +102,14 @@ fn postgres(config: &Config) -> knarr_postgres::Settings {
     settings
 }
 
-/// Opens the store, or says at once why not.
+/// Opens the store, or says at once why not. `scripts` are those of the sagas' own tables.
 pub(crate) async fn store(
     config: &Config,
     migrate: bool,
+    scripts: &[Script],
     clock: &Arc<dyn Clock>,
 ) -> Result<OpenStore, Error> {
-    open(config, migrate, clock).await.map_err(|refused| match refused {
+    open(config, migrate, scripts, clock).await.map_err(|refused| match refused {
         Refused::Away(why) => Error::Store(why),
         Refused::For(error) => error,
     })
@@ -104,7 +121,7 @@ pub(crate) async fn store(
 /// What waiting will not mend; [`Error::Closed`] when `stop` was cancelled meanwhile.
 pub(crate) async fn store_in_time(
     config: &Config,
-    migrate: bool,
+    (migrate, scripts): (bool, &[Script]),
     clock: &Arc<dyn Clock>,
     stop: &CancellationToken,
     waiting: impl Fn(&str, Duration),
@@ -113,7 +130,7 @@ pub(crate) async fn store_in_time(
         RetryPolicy::doubling(u32::MAX, Duration::from_millis(500), Duration::from_secs(5));
     let mut failures = 0;
     loop {
-        match open(config, migrate, clock).await {
+        match open(config, migrate, scripts, clock).await {
             Ok(store) => return Ok(store),
             Err(Refused::For(error)) => return Err(error),
             Err(Refused::Away(why)) => {
@@ -130,16 +147,22 @@ pub(crate) async fn store_in_time(
     }
 }
 
-/// Brings the store's schema up to date; returns where it is.
-pub(crate) async fn migrate(config: &Config, clock: &Arc<dyn Clock>) -> Result<String, Error> {
+/// Brings the store's schema and the sagas' own tables up to date; returns where it is.
+pub(crate) async fn migrate(
+    config: &Config,
+    scripts: &[Script],
+    clock: &Arc<dyn Clock>,
+) -> Result<String, Error> {
     match &config.store {
         StoreAt::Sqlite(path) => {
             // Opening the file brings it up to date.
-            store(config, true, clock).await?.close().await;
+            store(config, true, scripts, clock).await?.close().await;
             Ok(format!("{} is up to date", path.display()))
         }
         StoreAt::Postgres { schema, .. } => {
-            let before = knarr_postgres::migrate(&postgres(config))
+            let mut settings = postgres(config);
+            settings.scripts = scripts.to_vec();
+            let before = knarr_postgres::migrate(&settings)
                 .await
                 .map_err(|error| Error::Store(error.to_string()))?;
             let after = knarr_postgres::SCHEMA_VERSION;

@@ -8,8 +8,8 @@ use crate::app::App;
 use crate::error::Error;
 use crate::out;
 use crate::verbs::{
-    bench, check, completions, diagram, endpoints, instances, migrate, publish, quarantine, sagas,
-    serve,
+    audit, bench, check, completions, diagram, endpoints, incidents, instances, migrate, publish,
+    quarantine, sagas, serve,
 };
 
 #[derive(Debug, Parser)]
@@ -33,15 +33,20 @@ enum Verb {
     Publish(publish::Args),
     /// Show the sagas of a running server
     Sagas(sagas::Args),
-    /// Show instances
+    /// Show instances; cancel, purge or resume one
     #[command(subcommand)]
     Instances(instances::Verb),
-    /// Show endpoints
+    /// Show endpoints; halt, pause or resume one
     #[command(subcommand)]
     Endpoints(endpoints::Verb),
-    /// Show messages that were set aside
+    /// Show what failed; retry, resolve or discard it
+    #[command(subcommand)]
+    Incidents(incidents::Verb),
+    /// Show messages that were set aside; release, edit, discard or unblock them
     #[command(subcommand)]
     Quarantine(quarantine::Verb),
+    /// Show who did what, and why
+    Audit(audit::Args),
     /// Measure RabbitMQ and Postgres with the engine between them
     Bench(bench::Args),
     /// Print a completion script for a shell
@@ -105,7 +110,9 @@ async fn run(app: App, verb: Verb) -> Result<(), Error> {
         Verb::Sagas(args) => sagas::run(app, args).await,
         Verb::Instances(verb) => instances::run(app, verb).await,
         Verb::Endpoints(verb) => endpoints::run(app, verb).await,
+        Verb::Incidents(verb) => incidents::run(app, verb).await,
         Verb::Quarantine(verb) => quarantine::run(app, verb).await,
+        Verb::Audit(args) => audit::run(app, args).await,
         Verb::Bench(args) => bench::run(app, args).await,
         // Needs no runtime and no application: it was taken care of before.
         Verb::Completions(_) => Ok(()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use knarr_saga::check::Severity;
-use knarr_saga::{Definition, ErasedActivity, mermaid};
+use knarr_saga::{Definition, ErasedActivity, Script, mermaid};
 
 /// Everything that a process serves.
 pub(crate) struct Laid {
@@ -11,6 +11,13 @@ pub(crate) struct Laid {
     pub(crate) version: String,
     pub(crate) sagas: Vec<Arc<dyn Definition>>,
     pub(crate) activities: Vec<Arc<dyn ErasedActivity>>,
+}
+
+impl Laid {
+    /// Migrations of the sagas' own tables.
+    pub(crate) fn scripts(&self) -> Vec<Script> {
+        self.sagas.iter().flat_map(|saga| saga.migrations()).collect()
+    }
 }
 
 /// Everything that keeps sagas and activities from being served.

@@ -27,18 +27,22 @@
 
 extern crate self as knarr;
 
+mod admin;
 mod app;
 mod bench;
 mod clock;
 mod compose;
 mod config;
+mod desk;
 mod entry;
 mod error;
+pub mod guard;
 mod inbox;
 mod laid;
 mod late;
 mod logging;
 mod out;
+mod read;
 #[cfg(doctest)]
 mod readme;
 pub mod records;

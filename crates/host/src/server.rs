@@ -4,27 +4,28 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use knarr_admin::{Bound, Draft, Sources, Token};
+use knarr_admin::{Draft, Sources};
 use knarr_engine::{Engine, Ports, Running};
+use knarr_guard::Desk;
 use knarr_model::format::masstransit::Host;
 use knarr_model::ports::transport::Published;
-use knarr_model::ports::{Clock, Records, Transport};
+use knarr_model::ports::{Clock, Incidents, Records, Transport};
 use knarr_model::topology::Subscription;
-use knarr_model::{CancellationToken, Headers, Message, MessageId};
+use knarr_model::{CancellationToken, Headers, Message, MessageId, Script};
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::task::JoinHandle;
 
+use crate::admin::{Admin, admit, listen, metrics, settings, signed, token, unready};
 use crate::clock::SystemClock;
 use crate::compose::{self, OpenStore};
 use crate::config::Config;
+use crate::desk::desk;
 use crate::error::Error;
 use crate::inbox::Inbox;
 use crate::laid::{Laid, findings, shown};
-use crate::late::LateRecords;
+use crate::late::LateStore;
 use crate::sender::sender;
 use crate::spawn::Spawner;
 use crate::standing::Standing;
-use crate::token_file;
 
 /// How long the engine may take beyond its drain, closing broker and store, and answers under way:
 /// with a drain of 8 s a stop takes less than 10 s.
@@ -59,16 +60,10 @@ pub struct Server {
     host: Host,
     standing: Standing,
     admin: Admin,
+    desk: Desk,
+    late: LateStore,
     /// Whether the token was made at this start.
     is_new: bool,
-}
-
-/// The admin API of a process.
-struct Admin {
-    address: SocketAddr,
-    token: Token,
-    stop: CancellationToken,
-    ended: JoinHandle<()>,
 }
 
 impl Server {
@@ -89,10 +84,12 @@ impl Server {
         let bound = listen(config.listen).await?;
         let (token, is_new) = token(&config, &*clock)?;
         tracing::info!("admin API: http://{}", bound.address());
+        let late = LateStore::default();
         let (transport, store, admin) = {
-            let records = LateRecords::default();
             let sources = |transport: &Arc<dyn Transport>| Sources {
-                records: Arc::new(records.clone()),
+                records: Arc::new(late.clone()),
+                incidents: Arc::new(late.clone()),
+                desk: desk(&laid.sagas, &late, &clock, signed(&**transport, &laid, &host)),
                 transport: transport.clone(),
                 clock: clock.clone(),
                 sagas: laid.sagas.iter().map(|saga| shown(&**saga)).collect(),
@@ -100,26 +97,32 @@ impl Server {
                 unready: unready(&standing),
                 metrics: metrics(&standing),
             };
-            let opening =
-                Opening { config: &config, clock: &clock, standing: &standing, stop: &stop };
+            let opening = Opening {
+                config: &config,
+                scripts: laid.scripts(),
+                clock: &clock,
+                standing: &standing,
+                stop: &stop,
+            };
             // A broker of its own needs no store to connect, so health can be asked for before the
             // store is there. Queues in the store's file come with the file.
             let (transport, store, admin) = match compose::broker(&config, &laid.name, &clock)? {
                 Some(transport) => {
-                    let admin = admit(bound, sources(&transport), token);
+                    let admin = admit(bound, sources(&transport), settings(&config, &token), token);
                     (transport, opening.store(start).await?, admin)
                 }
                 None => {
                     let store = opening.store(start).await?;
                     let transport = compose::queues(&store)
                         .ok_or_else(|| Error::Broker("there is none".to_owned()))?;
-                    let admin = admit(bound, sources(&transport), token);
+                    let admin = admit(bound, sources(&transport), settings(&config, &token), token);
                     (transport, store, admin)
                 }
             };
-            records.arrive(store.records());
+            late.arrive(store.doors());
             (transport, store, admin)
         };
+        let desk = desk(&laid.sagas, &late, &clock, signed(&*transport, &laid, &host));
         let ports = Ports {
             transport: transport.clone(),
             store: store.store(),
@@ -129,7 +132,19 @@ impl Server {
         let engine = engine(&laid, &config, ports, host.clone())?;
         standing.runs(&engine);
         tokio::spawn(tell_readiness(standing.clone(), clock.clone(), admin.stop.clone()));
-        Ok(Server { engine, transport, store, config, clock, host, standing, admin, is_new })
+        Ok(Server {
+            engine,
+            transport,
+            store,
+            config,
+            clock,
+            host,
+            standing,
+            admin,
+            desk,
+            late,
+            is_new,
+        })
     }
 
     /// Where the admin API listens.
@@ -185,6 +200,18 @@ impl Server {
     #[must_use]
     pub fn records(&self) -> Arc<dyn Records> {
         self.store.records()
+    }
+
+    /// Where halts, releases and the other verbs of the guard are asked for.
+    #[must_use]
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Incidents, what they keep, and who did what.
+    #[must_use]
+    pub fn incidents(&self) -> Arc<dyn Incidents> {
+        Arc::new(self.late.clone())
     }
 
     /// The process's clock.
@@ -272,56 +299,10 @@ pub(crate) async fn publish(
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<Bound, Error> {
-    knarr_admin::bind(address)
-        .await
-        .map_err(|error| Error::Listen { address: address.to_string(), why: error.to_string() })
-}
-
-/// The token that is set, else the one of the data directory; and whether that was made just now.
-fn token(config: &Config, clock: &dyn Clock) -> Result<(Token, bool), Error> {
-    if let Some(token) = &config.token {
-        return Ok((token.clone(), false));
-    }
-    let kept = token_file::find_or_make(&config.data_dir, clock)?;
-    Ok((kept.token, kept.is_new))
-}
-
-fn admit(bound: Bound, sources: Sources, token: Token) -> Admin {
-    let (address, stop) = (bound.address(), CancellationToken::new());
-    let settings = knarr_admin::Settings::new(token.clone());
-    let router = knarr_admin::router(sources, settings);
-    let stopped = stop.clone();
-    let ended = tokio::spawn(async move {
-        let serving = bound.serve(router, async move { stopped.cancelled().await });
-        if let Err(error) = serving.await {
-            tracing::error!("the admin API ended: {error}");
-        }
-    });
-    Admin { address, token, stop, ended }
-}
-
-impl Drop for Admin {
-    fn drop(&mut self) {
-        // A start that fails half-way must not leave a listener behind.
-        self.stop.cancel();
-        self.ended.abort();
-    }
-}
-
-fn unready(standing: &Standing) -> Arc<dyn Fn() -> Vec<String> + Send + Sync> {
-    let standing = standing.clone();
-    Arc::new(move || standing.unready())
-}
-
-fn metrics(standing: &Standing) -> Arc<dyn Fn() -> Vec<knarr_admin::Metric> + Send + Sync> {
-    let standing = standing.clone();
-    Arc::new(move || standing.metrics())
-}
-
 /// What opening the store needs to know.
 struct Opening<'a> {
     config: &'a Config,
+    scripts: Vec<Script>,
     clock: &'a Arc<dyn Clock>,
     standing: &'a Standing,
     stop: &'a CancellationToken,
@@ -336,7 +317,8 @@ impl Opening<'_> {
                 "waiting for the store: {why} (KNARR_STORE); next attempt in {seconds:.1} s"
             );
         };
-        compose::store_in_time(self.config, start.migrate, self.clock, self.stop, waiting).await
+        let migrations = (start.migrate, self.scripts.as_slice());
+        compose::store_in_time(self.config, migrations, self.clock, self.stop, waiting).await
     }
 }
 

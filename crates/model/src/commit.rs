@@ -12,6 +12,7 @@ use crate::envelope::Envelope;
 use crate::ids::{InstanceId, MessageId, Name, NodeId, RowId};
 use crate::instance::Instance;
 use crate::quarantine::Quarantined;
+use crate::statement::Statement;
 use crate::work::{ActivityTask, Chunk, Outgoing, Parked, RowKind, Timer};
 
 /// One batch's writes. A store carries them out in one short transaction, or not at all.
@@ -74,6 +75,9 @@ pub struct Slice {
     pub quarantine: Vec<Quarantined>,
     /// Messages that leave, in order.
     pub outgoing: Vec<Outgoing>,
+    /// Statements on the saga's own tables, in order: carried out after everything else, each alone.
+    /// One that the data or its own text make impossible fails the commit as an error of the data.
+    pub statements: Vec<Statement>,
 }
 
 /// The start message of a run, kept until the run ends.

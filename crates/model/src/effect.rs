@@ -11,6 +11,7 @@ use crate::headers::Headers;
 use crate::ids::RowId;
 use crate::message::TypeName;
 use crate::retry::RetryPolicy;
+use crate::statement::Statement;
 
 /// One thing that a behaviour asked for. Order is kept.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub enum Effect {
         /// The stored row.
         token: RowId,
     },
+    /// A statement on the saga's own tables is carried out within the commit.
+    Sql(Statement),
     /// The run is over.
     Finish,
 }

@@ -69,6 +69,9 @@ pub struct Book {
     /// Types of which a deferred message waits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deferred: Vec<String>,
+    /// A tombstone whose later messages wait for the incident's end instead of being absorbed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds: bool,
     /// Business keys this run owns: name and value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<(String, String)>,

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod format;
 pub mod headers;
 pub mod ids;
+pub mod incident;
 pub mod instance;
 pub mod message;
 pub mod names;
@@ -17,6 +18,7 @@ pub mod ports;
 pub mod quarantine;
 pub mod retry;
 pub mod shape;
+pub mod statement;
 pub mod topology;
 pub mod work;
 
@@ -27,10 +29,12 @@ pub use envelope::{Context, Envelope};
 pub use fault::{Failure, FailureKind};
 pub use headers::{HeaderValue, Headers};
 pub use ids::{InstanceId, MessageId, Name, NodeId, RowId};
+pub use incident::Incident;
 pub use instance::{Book, Instance};
 pub use message::{Message, TypeName};
 pub use quarantine::{Class, Quarantined};
 pub use retry::RetryPolicy;
+pub use statement::{Dialects, Script, Statement};
 
 pub use tokio_util::sync::CancellationToken;
 

@@ -67,6 +67,14 @@ classes! {
     Unroutable = "unroutable",
     /// The broker's own delivery limit was reached.
     DeliveryLimit = "delivery-limit",
+    /// Processes died whenever they decided it.
+    Poison = "poison",
+    /// Many messages failed at once: the endpoint was paused, nothing was set aside.
+    Breaker = "breaker",
+    /// A person cancelled the run.
+    Cancelled = "cancelled",
+    /// A person purged the run.
+    Purged = "purged",
 }
 
 impl fmt::Display for Class {
@@ -169,6 +177,29 @@ pub struct Quarantined {
     pub at: DateTime<Utc>,
     /// Where it stands.
     pub status: Status,
+    /// The incident it belongs to.
+    #[serde(default)]
+    pub incident: Option<Uuid>,
+    /// Copies of it that were blocked since.
+    #[serde(default)]
+    pub copies: u64,
+    /// The id under which it was let go.
+    #[serde(default)]
+    pub released_as: Option<MessageId>,
+    /// What it said before it was edited, oldest first.
+    #[serde(default)]
+    pub edits: Vec<Edit>,
+}
+
+/// One edit of a set-aside message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Edit {
+    /// Who.
+    pub who: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The body before, as text.
+    pub before: String,
 }
 
 /// Bodies are shown as text where they are text.

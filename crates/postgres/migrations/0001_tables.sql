@@ -13,7 +13,19 @@ CREATE TABLE endpoint (
                   CHECK (state IN ('open', 'halted', 'probing', 'paused')),
     epoch         bigint NOT NULL DEFAULT 1,
     guard_version bigint NOT NULL DEFAULT 0,
-    holder        uuid
+    holder        uuid,
+    stop          text,
+    -- Nothing is claimed or started: halted, or a pause that holds back what waits.
+    closed        boolean NOT NULL DEFAULT false
+);
+
+-- Scripts that made or changed the sagas' own tables.
+CREATE TABLE saga_migration (
+    saga text        COLLATE "C" NOT NULL,
+    name text        COLLATE "C" NOT NULL,
+    hash text        NOT NULL,
+    at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (saga, name)
 );
 
 CREATE TABLE node (
@@ -207,9 +219,66 @@ CREATE TABLE quarantine (
     at         timestamptz NOT NULL,
     detail     text        NOT NULL,
     body       bytea       NOT NULL,
+    copies     bigint      NOT NULL DEFAULT 0,
     UNIQUE (endpoint, message_id, digest)
 );
 CREATE INDEX quarantine_by_age ON quarantine (at, id);
+
+-- Columns are what is filtered, sorted and counted; `detail` is the whole.
+CREATE TABLE incident (
+    id        uuid        PRIMARY KEY,
+    endpoint  text COLLATE "C" NOT NULL,
+    saga      text COLLATE "C" NOT NULL,
+    instance  uuid,
+    class     text        NOT NULL,
+    scope     text        NOT NULL,
+    status    text        NOT NULL,
+    opened_at timestamptz NOT NULL,
+    count     bigint      NOT NULL,
+    detail    text        NOT NULL
+);
+CREATE INDEX incident_by_age ON incident (opened_at, id);
+-- The one that gathers messages of a class while it is open.
+CREATE UNIQUE INDEX incident_gathering ON incident (class, endpoint, saga)
+    WHERE status = 'open' AND scope = 'nothing' AND instance IS NULL;
+
+-- What an incident keeps of its run: JSON, and the unsent messages as in an outbox row.
+CREATE TABLE snapshot (
+    incident  uuid  PRIMARY KEY,
+    whole     text  NOT NULL,
+    directory text  NOT NULL,
+    bodies    bytea NOT NULL
+);
+
+CREATE TABLE block (
+    quarantined        uuid   PRIMARY KEY,
+    endpoint           text COLLATE "C" NOT NULL,
+    by                 text   NOT NULL,
+    value              text   NOT NULL,
+    incident           uuid,
+    definition_version bigint NOT NULL,
+    lets               uuid
+);
+CREATE INDEX block_of_endpoint ON block (endpoint);
+
+-- Runs whose unsent messages do not leave any more.
+CREATE TABLE withdrawn (
+    instance uuid   NOT NULL,
+    run      bigint NOT NULL,
+    endpoint text COLLATE "C" NOT NULL,
+    PRIMARY KEY (instance, run, endpoint)
+);
+
+-- `number` is the order in which the verbs of an endpoint took place; `key` is a name-based id of
+-- the request's key, which may be longer than an index takes.
+CREATE TABLE audit (
+    id       uuid        PRIMARY KEY,
+    number   bigint      GENERATED ALWAYS AS IDENTITY UNIQUE,
+    at       timestamptz NOT NULL,
+    endpoint text COLLATE "C" NOT NULL,
+    key      uuid        UNIQUE,
+    detail   text        NOT NULL
+);
 
 CREATE TABLE permit (
     name      text   NOT NULL,

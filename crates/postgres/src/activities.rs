@@ -84,6 +84,23 @@ SELECT id, endpoint, saga, instance, run, call, payload, idempotency_key, attemp
        due_at, retry, deadline_us, context
 FROM activity WHERE saga = $1 AND instance = $2 ORDER BY id";
 
+const LOCK_OF_INSTANCE: &str = "
+SELECT id, endpoint, saga, instance, run, call, payload, idempotency_key, attempt, claims, memo,
+       due_at, retry, deadline_us, context, ended, decide_attempt
+FROM activity WHERE saga = $1 AND instance = $2 ORDER BY id FOR UPDATE";
+
+const RESTORE: &str = "
+INSERT INTO activity (id, endpoint, saga, instance, run, call, payload, idempotency_key, attempt,
+                      claims, memo, due_at, retry, deadline_us, context, ended, decide_attempt)
+SELECT new.*
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bigint[], $6::text[], $7::text[],
+            $8::uuid[], $9::bigint[], $10::bigint[], $11::text[], $12::timestamptz[],
+            $13::text[], $14::bigint[], $15::text[], $16::text[], $17::bigint[]) AS new
+ON CONFLICT (id) DO NOTHING";
+
+/// Those of `$2` that are node `$1`'s.
+const OWN: &str = "SELECT id FROM activity WHERE id = ANY ($2) AND node = $1";
+
 const DELETE_OF_INSTANCE: &str = "DELETE FROM activity WHERE saga = $1 AND instance = $2";
 
 /// Of one endpoint, or of all. An attempt that is given back is none.
@@ -110,13 +127,7 @@ pub(crate) async fn claim_ended(
     asked: Asked,
 ) -> Result<Vec<EndedCall>, Failed> {
     let rows = asked.bind(CLAIM_ENDED).fetch_all(connection).await?;
-    let mut ended = rows::readable(&rows, "activity", |row| {
-        Ok(EndedCall {
-            task: read(row)?,
-            end: rows::json(row, "ended")?,
-            decide_attempt: rows::count(row, "decide_attempt")?,
-        })
-    });
+    let mut ended = rows::readable(&rows, "activity", read_ended);
     ended.sort_by_key(|call| (call.task.due_at, call.task.id));
     Ok(ended)
 }
@@ -170,6 +181,60 @@ pub(crate) async fn of_instance(
     Ok(rows::readable(&rows, "activity", read))
 }
 
+/// The calls of an instance, all of them, locked: those that have not ended, and those that have.
+pub(crate) async fn lock_of_instance(
+    connection: &mut PgConnection,
+    saga: &str,
+    instance: InstanceId,
+) -> Result<(Vec<ActivityTask>, Vec<EndedCall>), Failed> {
+    let query = sqlx::query(LOCK_OF_INSTANCE).bind(saga).bind(instance.0);
+    let found = query.fetch_all(connection).await?;
+    let (mut calls, mut ended) = (Vec::new(), Vec::new());
+    for row in found {
+        let has_ended = row.try_get::<Option<&str>, _>("ended")?.is_some();
+        let row = std::slice::from_ref(&row);
+        if has_ended {
+            ended.extend(rows::all(row, "activity", read_ended)?);
+        } else {
+            calls.extend(rows::all(row, "activity", read)?);
+        }
+    }
+    calls.sort_by_key(|call: &ActivityTask| call.id);
+    ended.sort_by_key(|call: &EndedCall| call.task.id);
+    Ok((calls, ended))
+}
+
+/// Puts calls back, claimed by nobody.
+pub(crate) async fn restore(
+    connection: &mut PgConnection,
+    calls: &[ActivityTask],
+    ended: &[EndedCall],
+) -> Result<(), Failed> {
+    let mut columns = Columns::default();
+    let (mut ends, mut attempts) = (Vec::new(), Vec::new());
+    for call in calls {
+        columns.push(call)?;
+        ends.push(None);
+        attempts.push(0);
+    }
+    for call in ended {
+        columns.push(&call.task)?;
+        ends.push(Some(rows::to_json(&call.end)?));
+        attempts.push(i64::from(call.decide_attempt));
+    }
+    columns.bind(sqlx::query(RESTORE)).bind(ends).bind(attempts).execute(connection).await?;
+    Ok(())
+}
+
+/// Of these calls those whose rows are there and the node's.
+pub(crate) async fn own(
+    connection: &mut PgConnection,
+    node: Uuid,
+    calls: &[Uuid],
+) -> Result<Vec<Uuid>, Failed> {
+    Ok(sqlx::query_scalar(OWN).bind(node).bind(calls).fetch_all(connection).await?)
+}
+
 /// Deletes the calls of an instance.
 pub(crate) async fn delete_of_instance(
     connection: &mut PgConnection,
@@ -188,6 +253,14 @@ pub(crate) async fn give_back(
 ) -> Result<(), Failed> {
     sqlx::query(GIVE_BACK).bind(node).bind(endpoint).execute(connection).await?;
     Ok(())
+}
+
+fn read_ended(row: &PgRow) -> Result<EndedCall, String> {
+    Ok(EndedCall {
+        task: read(row)?,
+        end: rows::json(row, "ended")?,
+        decide_attempt: rows::count(row, "decide_attempt")?,
+    })
 }
 
 fn read(row: &PgRow) -> Result<ActivityTask, String> {

@@ -37,12 +37,12 @@ macro_rules! dead {
     };
 }
 
-/// SQL: the endpoints among `$2` that are not halted; none unless node `$1` is itself alive. When
+/// SQL: the endpoints among `$2` that are not closed; none unless node `$1` is itself alive. When
 /// nobody's lease lives, the store was away, and that says nothing about who is dead.
 macro_rules! open_endpoints {
     () => {
         "unnest($2::text[]) AS asked (name)
-  JOIN endpoint ON endpoint.name = asked.name AND endpoint.state <> 'halted'
+  JOIN endpoint ON endpoint.name = asked.name AND NOT endpoint.closed
    AND EXISTS (SELECT FROM node me WHERE me.id = $1 AND me.lease_until > clock_timestamp())"
     };
 }

@@ -12,7 +12,7 @@ use crate::error::Failed;
 use crate::schema::LockKey;
 use crate::signal::Made;
 use crate::writes::{Stop, Writes};
-use crate::{endpoints, instances, outbox, pools};
+use crate::{endpoints, instances, outbox, pools, statements};
 
 /// A commit that lost to another transaction is begun anew so often.
 pub(crate) const ATTEMPTS: u32 = 3;
@@ -62,7 +62,11 @@ async fn within(
     let chunks = chunks(commit, &kept);
     let mut writes = Writes::new(&kept, commit.now)?;
     writes.add_chunks(&chunks)?;
-    let made = writes.carry_out(connection, commit).await?;
+    let made = writes.carry_out(&mut *connection, commit).await?;
+    // Last: what is refused above has cost none of the saga's own statements.
+    for statement in kept.iter().flat_map(|slice| &slice.statements) {
+        statements::carry_out(&mut *connection, statement).await?;
+    }
     Ok(Done { outcome: CommitOutcome::Committed { lost, chunks }, made })
 }
 

@@ -18,20 +18,28 @@ const SHARED_FENCE: &str = "SELECT pg_advisory_xact_lock_shared($1, $2)";
 const EXCLUSIVE_FENCE: &str = "SELECT pg_advisory_xact_lock($1, $2)";
 
 /// Statement (b) of a commit.
-const ONE: &str = "SELECT name, state, epoch, guard_version, holder FROM endpoint WHERE name = $1";
+const ONE: &str = "
+SELECT name, state, epoch, guard_version, stop, holder
+FROM endpoint WHERE name = $1";
 
 const MAKE: &str = "INSERT INTO endpoint (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
 
 const HALT: &str = "
-UPDATE endpoint SET state = 'halted', epoch = epoch + 1 WHERE name = $1
-RETURNING name, state, epoch, guard_version, holder";
+UPDATE endpoint SET state = 'halted', epoch = epoch + 1, closed = true WHERE name = $1
+RETURNING name, state, epoch, guard_version, stop, holder";
 
 const RESUME: &str = "
-UPDATE endpoint SET state = 'open' WHERE name = $1
-RETURNING name, state, epoch, guard_version, holder";
+UPDATE endpoint SET state = 'open', closed = false, stop = NULL WHERE name = $1
+RETURNING name, state, epoch, guard_version, stop, holder";
 
-const ALL: &str =
-    "SELECT name, state, epoch, guard_version, holder FROM endpoint ORDER BY name COLLATE \"C\"";
+const WRITE: &str = "
+UPDATE endpoint
+SET state = $2, epoch = $3, guard_version = $4, holder = $5, stop = $6, closed = $7
+WHERE name = $1";
+
+const ALL: &str = "
+SELECT name, state, epoch, guard_version, stop, holder
+FROM endpoint ORDER BY name COLLATE \"C\"";
 
 /// Whether node `$2` may take endpoint `$1`: it is alive and no living node has it.
 macro_rules! free {
@@ -128,6 +136,27 @@ pub(crate) async fn resume(
     change(connection, RESUME, name).await
 }
 
+/// Writes the row as a verb wants it. The fence must be closed.
+pub(crate) async fn write(connection: &mut PgConnection, row: &EndpointRow) -> Result<(), Failed> {
+    let holds_back = row.stop.as_ref().is_some_and(|stop| stop.internal_too);
+    let closed = match row.state {
+        EndpointState::Halted => true,
+        EndpointState::Paused => holds_back,
+        EndpointState::Open | EndpointState::Probing => false,
+    };
+    sqlx::query(WRITE)
+        .bind(row.name.to_string())
+        .bind(row.state.as_str())
+        .bind(row.epoch)
+        .bind(row.guard_version)
+        .bind(row.holder.map(|node| node.0))
+        .bind(row.stop.as_ref().map(rows::to_json).transpose()?)
+        .bind(closed)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 async fn change(
     connection: &mut PgConnection,
     sql: &'static str,
@@ -158,6 +187,7 @@ fn read(row: &PgRow) -> Result<EndpointRow, String> {
         epoch: rows::get(row, "epoch")?,
         guard_version: rows::get(row, "guard_version")?,
         holder: rows::get::<Option<Uuid>>(row, "holder")?.map(NodeId),
+        stop: rows::maybe_json(row, "stop")?,
         name,
     })
 }

@@ -1,5 +1,6 @@
 //! What can go wrong, classed by SQLSTATE where it arises.
 
+use knarr_model::Name;
 use knarr_model::ports::StoreError;
 
 /// Why a store could not be opened.
@@ -37,6 +38,37 @@ pub enum Error {
         found: i64,
         /// The version needed.
         needed: i64,
+    },
+    /// A saga's migration was changed after it had been applied.
+    #[error(
+        "saga {saga}: migration `{name}` was applied on {at} with another text. One that has been \
+         applied is never changed: restore it, and add another"
+    )]
+    ChangedMigration {
+        /// The saga.
+        saga: Name,
+        /// The migration.
+        name: String,
+        /// When it was applied.
+        at: String,
+    },
+    /// A saga's migration has not been applied, and connecting may not do it.
+    #[error("saga {saga}: migration `{name}` has not been applied: run `migrate`")]
+    MissingMigration {
+        /// The saga.
+        saga: Name,
+        /// The migration.
+        name: String,
+    },
+    /// A saga's migration cannot be applied.
+    #[error("saga {saga}: migration `{name}`: {why}")]
+    BadMigration {
+        /// The saga.
+        saga: Name,
+        /// The migration.
+        name: String,
+        /// What the server says.
+        why: String,
     },
     /// The server refused, or is away.
     #[error(transparent)]
@@ -86,6 +118,14 @@ impl Failed {
         }
     }
 
+    /// Whether another transaction wrote at the same moment what may be there once: the request's
+    /// key, the incident that gathers a class. Begun again, the transaction sees it.
+    pub(crate) fn met_its_like(&self) -> bool {
+        let Failed::Sql(error) = self else { return false };
+        let constraint = error.as_database_error().and_then(|error| error.constraint());
+        matches!(constraint, Some("audit_key_key" | "incident_gathering"))
+    }
+
     /// Whether the transaction was chosen to end a deadlock; the other one is done with it by now.
     pub(crate) fn is_deadlock(&self) -> bool {
         matches!(self, Failed::Sql(error)
@@ -114,6 +154,10 @@ impl Failed {
     pub(crate) fn classed(self) -> StoreError {
         match self {
             Failed::Sql(error) => classed(&error),
+            // The server answered: nothing was kept. Only a check that waits for COMMIT fails there.
+            Failed::AtCommit(error) if is_deferred_check(&error) => {
+                StoreError::Data(format!("at COMMIT: {}", told(&error)))
+            }
             Failed::AtCommit(error) => {
                 StoreError::Transient(format!("COMMIT was not confirmed: {}", told(&error)))
             }
@@ -140,6 +184,25 @@ pub(crate) fn classed(error: &sqlx::Error) -> StoreError {
     }
 }
 
+/// Whether an error is the server's or the network's own trouble, whatever was asked.
+pub(crate) fn is_infrastructure(error: &sqlx::Error) -> bool {
+    match code(error).as_deref() {
+        // Only a plan older than the schema: another connection does better. The same code says
+        // that something is not offered at all.
+        Some("0A000") => told(error).contains("cached plan"),
+        Some(code) => of_code(code, String::new()).is_transient(),
+        // Without a code it is the driver's: only what cannot be written is the data's.
+        None => !matches!(error, sqlx::Error::Encode(_)),
+    }
+}
+
+/// Whether COMMIT was refused for what a statement of the saga's wrote (a deferred constraint, a
+/// constraint trigger): our own tables have no such checks.
+fn is_deferred_check(error: &sqlx::Error) -> bool {
+    let own = ["22", "23", "P0"];
+    code(error).is_some_and(|code| own.iter().any(|class| code.starts_with(class)))
+}
+
 fn of_code(code: &str, text: String) -> StoreError {
     match code {
         // Read-only, silent within a transaction, plans older than the schema: another connection
@@ -161,7 +224,7 @@ fn code(error: &sqlx::Error) -> Option<String> {
 }
 
 /// The error as a person reads it: the server's words and the SQLSTATE to look up.
-fn told(error: &sqlx::Error) -> String {
+pub(crate) fn told(error: &sqlx::Error) -> String {
     match (error.as_database_error(), code(error)) {
         (Some(database), Some(code)) => format!("{} (SQLSTATE {code})", database.message()),
         _ => error.to_string(),

@@ -62,6 +62,10 @@ const ONE: &str = "
 SELECT id, run, state, version, definition_version, data, book, incident, updated_at
 FROM instance WHERE saga = $1 AND id = $2";
 
+const LOCK: &str = "
+SELECT id, run, state, version, definition_version, data, book, incident
+FROM instance WHERE saga = $1 AND id = $2 FOR UPDATE";
+
 const LOCK_BOOK: &str = "SELECT book FROM instance WHERE saga = $1 AND id = $2 FOR UPDATE";
 
 /// The row stays: a loader that waited must find the tombstone, not nothing.
@@ -141,6 +145,17 @@ pub(crate) async fn one(
     let Some(row) = row else { return Ok(None) };
     let read = || Ok((read(saga, &row)?, rows::get(&row, "updated_at")?));
     read().map(Some).map_err(|error: String| rows::unreadable("instance", id, &error).into())
+}
+
+/// One instance, locked.
+pub(crate) async fn lock(
+    connection: &mut PgConnection,
+    saga: &Name,
+    id: InstanceId,
+) -> Result<Option<Instance>, Failed> {
+    let row = sqlx::query(LOCK).bind(&**saga).bind(id.0).fetch_optional(connection).await?;
+    let row = row.map(|row| read(saga, &row)).transpose();
+    row.map_err(|error| rows::unreadable("instance", id, &error).into())
 }
 
 /// Turns an instance into its tombstone. `false` if there is none.

@@ -31,6 +31,37 @@ DELETE FROM journal WHERE ctid = ANY (ARRAY (
                     WHERE p.saga = j.saga AND p.message_id = j.message_id)
   LIMIT $2))";
 
+/// A message that is journaled already keeps its line.
+const ADD: &str = "
+INSERT INTO journal (saga, message_id, digest, instance, run, seq, event, from_state, to_state,
+                     outcome, at)
+SELECT $1, new.*
+FROM unnest($2::uuid[], $3::bytea[], $4::uuid[], $5::bigint[], $6::bigint[], $7::text[],
+            $8::text[], $9::text[], $10::text[], $11::timestamptz[]) AS new
+ON CONFLICT (message_id, saga) DO NOTHING";
+
+const KNOWN: &str = "SELECT saga, message_id FROM journal WHERE message_id = ANY ($1)";
+
+/// Adds lines of messages that have none.
+pub(crate) async fn add(
+    connection: &mut PgConnection,
+    saga: &str,
+    lines: &[JournalRow],
+) -> Result<(), Failed> {
+    let mut columns = Columns::default();
+    lines.iter().for_each(|line| columns.push(line));
+    columns.bind(sqlx::query(ADD).bind(saga.to_owned())).execute(connection).await?;
+    Ok(())
+}
+
+/// Of these messages those that are journaled, with their sagas.
+pub(crate) async fn known(
+    connection: &mut PgConnection,
+    messages: &[Uuid],
+) -> Result<Vec<(String, Uuid)>, Failed> {
+    Ok(sqlx::query_as(KNOWN).bind(messages).fetch_all(connection).await?)
+}
+
 /// The history of an instance, oldest first.
 pub(crate) async fn of_instance(
     connection: &mut PgConnection,

@@ -25,7 +25,7 @@ WITH hit AS MATERIALIZED (
     WHERE key = asked.key AND saga IS NOT DISTINCT FROM $1 OFFSET 0) found),
 wanted AS MATERIALIZED (
   SELECT unnest($4::uuid[]) AS id UNION SELECT instance FROM hit)
-SELECT 0 AS kind, NULL::uuid AS id, state, NULL::text AS data, NULL::text AS book,
+SELECT 0 AS kind, NULL::uuid AS id, state, stop AS data, NULL::text AS book,
        epoch AS run, guard_version AS version, NULL::bigint AS definition_version,
        holder AS incident, NULL::bool AS free, NULL::bytea AS digest, NULL::timestamptz AS at
 FROM endpoint WHERE name = $2
@@ -143,5 +143,6 @@ fn endpoint(load: &Load, row: &PgRow) -> Result<EndpointRow, String> {
         epoch: rows::get(row, "run")?,
         guard_version: rows::get(row, "version")?,
         holder: rows::get::<Option<Uuid>>(row, "incident")?.map(NodeId),
+        stop: rows::maybe_json(row, "data")?,
     })
 }

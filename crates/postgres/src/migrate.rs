@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use knarr_model::statement::Script;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 use tokio::time::timeout;
@@ -9,6 +10,7 @@ use tokio::time::timeout;
 use crate::error::{Error, Failed, classed};
 use crate::pools;
 use crate::schema::Schema;
+use crate::scripts;
 use crate::settings::Settings;
 
 /// The files in order; a file that was released is never changed.
@@ -23,6 +25,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 const LOCK: &str = "SELECT pg_advisory_xact_lock($1, $2)";
 const SCHEMA_EXISTS: &str = "SELECT to_regnamespace($1) IS NOT NULL";
 const SEARCH_PATH: &str = "SELECT set_config('search_path', $1, true)";
+const LASTING_SEARCH_PATH: &str = "SELECT set_config('search_path', $1, false)";
 const TABLE_EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL";
 const CREATE_TABLE: &str = "
 CREATE TABLE schema_version (
@@ -41,7 +44,7 @@ pub async fn migrate(settings: &Settings) -> Result<i64, Error> {
     let options = pools::connect_options(settings)?;
     let work = async {
         let mut connection = connect(&options).await?;
-        let found = apply(&mut connection, &schema).await;
+        let found = apply(&mut connection, &schema, &settings.scripts).await;
         let _closed = connection.close().await;
         found
     };
@@ -54,11 +57,25 @@ pub async fn migrate(settings: &Settings) -> Result<i64, Error> {
 /// Refuses a schema that is not at the version of this crate.
 pub(crate) async fn verify(settings: &Settings, schema: &Schema) -> Result<(), Error> {
     let mut connection = connect(&pools::connect_options(settings)?).await?;
-    let found = version(&mut connection, schema).await;
+    let verified = verify_within(&mut connection, schema, &settings.scripts).await;
     let _closed = connection.close().await;
-    let found = found.map_err(|error| classed(&error))?;
+    verified
+}
+
+async fn verify_within(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    scripts: &[Script],
+) -> Result<(), Error> {
+    let found = version(connection, schema).await.map_err(|error| classed(&error))?;
     if found == SCHEMA_VERSION {
-        return Ok(());
+        let path = schema.search_path();
+        sqlx::query(LASTING_SEARCH_PATH)
+            .bind(&path)
+            .execute(&mut *connection)
+            .await
+            .map_err(|error| classed(&error))?;
+        return scripts::verify(connection, scripts).await;
     }
     let name = schema.name().to_owned();
     Err(if found > SCHEMA_VERSION {
@@ -86,16 +103,30 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     options.connect().await.map_err(|error| classed(&error).into())
 }
 
-async fn apply(connection: &mut PgConnection, schema: &Schema) -> Result<i64, Error> {
+async fn apply(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    scripts: &[Script],
+) -> Result<i64, Error> {
     let mut transaction = pools::begin(connection).await.map_err(Failed::classed)?;
-    let found = apply_within(&mut transaction, schema).await.map_err(Failed::Sql);
-    let newer = matches!(found, Ok(version) if version > SCHEMA_VERSION);
-    let found = pools::end(transaction, found).await.map_err(Failed::classed)?;
-    if newer {
-        let schema = schema.name().to_owned();
-        return Err(Error::NewerSchema { schema, found, known: SCHEMA_VERSION });
+    let applied = async {
+        let found = apply_within(&mut transaction, schema).await;
+        let found = found.map_err(|error| Failed::Sql(error).classed())?;
+        if found > SCHEMA_VERSION {
+            let schema = schema.name().to_owned();
+            return Err(Error::NewerSchema { schema, found, known: SCHEMA_VERSION });
+        }
+        scripts::apply(&mut transaction, schema, scripts).await?;
+        Ok(found)
+    };
+    match applied.await {
+        Ok(found) => pools::end(transaction, Ok(found)).await.map_err(|e| e.classed().into()),
+        Err(error) => {
+            // What was said matters more; the connection is closed in any case.
+            let _undone = transaction.rollback().await;
+            Err(error)
+        }
     }
-    Ok(found)
 }
 
 /// Returns the version found. A newer one is left as it is.

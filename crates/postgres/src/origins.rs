@@ -16,6 +16,13 @@ const ONE: &str = "
 SELECT run, message_id, fingerprint, envelope
 FROM origin WHERE saga = $1 AND instance = $2 AND run = $3";
 
+const PUT: &str = "
+INSERT INTO origin (saga, instance, run, message_id, fingerprint, envelope)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (instance, saga, run) DO UPDATE
+SET message_id = excluded.message_id, fingerprint = excluded.fingerprint,
+    envelope = excluded.envelope";
+
 const DELETE_OF_INSTANCE: &str = "DELETE FROM origin WHERE saga = $1 AND instance = $2";
 
 /// The start message of a run.
@@ -34,6 +41,25 @@ pub(crate) async fn one(
     row.map(|row| read(&row))
         .transpose()
         .map_err(|error| rows::unreadable("the start message of", instance, &error).into())
+}
+
+/// Puts the start message of a run back.
+pub(crate) async fn put(
+    connection: &mut PgConnection,
+    saga: &str,
+    instance: InstanceId,
+    origin: &Origin,
+) -> Result<(), Failed> {
+    sqlx::query(PUT)
+        .bind(saga)
+        .bind(instance.0)
+        .bind(i64::from(origin.run))
+        .bind(origin.message_id.0)
+        .bind(origin.fingerprint)
+        .bind(rows::to_json(&*origin.envelope)?)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Deletes the start messages of an instance.

@@ -39,6 +39,9 @@ RETURNING id, endpoint, directory, bodies, number"
 const LOCK: &str = "SELECT endpoint, directory FROM outbox WHERE id = $1 FOR UPDATE";
 const REPLACE: &str = "UPDATE outbox SET directory = $2, bodies = $3 WHERE id = $1";
 
+const INSERT: &str =
+    "INSERT INTO outbox (id, endpoint, node, directory, bodies) VALUES ($1, $2, $3, $4, $5)";
+
 /// The directories are searched as text; bodies lie elsewhere and are not read for it.
 const WITH_INSTANCE: &str = "
 SELECT id, endpoint, directory, bodies FROM outbox
@@ -91,25 +94,71 @@ pub(crate) async fn shrink(
     quarantine::insert(connection, set_aside).await
 }
 
-/// Withdraws the unsent messages of an instance.
+/// The unsent messages of a run, in their order; their chunks are locked.
+pub(crate) async fn unsent(
+    connection: &mut PgConnection,
+    endpoint: &str,
+    instance: InstanceId,
+    run: u32,
+) -> Result<Vec<Outgoing>, Failed> {
+    let found = with_instance(connection, endpoint, instance).await?;
+    let messages = found.into_iter().flat_map(|chunk| chunk.messages);
+    Ok(messages.filter(|message| is_of_run(message, instance, Some(run))).collect())
+}
+
+/// Writes chunks that the node will publish.
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    node: Uuid,
+    chunks: &[Chunk],
+) -> Result<(), Failed> {
+    for chunk in chunks {
+        let (directory, bodies) = encode(chunk)?;
+        sqlx::query(INSERT)
+            .bind(chunk.id.0)
+            .bind(chunk.endpoint.to_string())
+            .bind(node)
+            .bind(directory)
+            .bind(bodies)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The chunks that may hold messages of an instance, locked.
+async fn with_instance(
+    connection: &mut PgConnection,
+    endpoint: &str,
+    instance: InstanceId,
+) -> Result<Vec<Chunk>, Failed> {
+    let found = sqlx::query(WITH_INSTANCE)
+        .bind(endpoint)
+        .bind(instance.to_string())
+        .fetch_all(connection)
+        .await?;
+    // A purge that leaves something to be sent has not purged: an unreadable chunk stops it.
+    let unreadable =
+        |error| Failed::Other(StoreError::Fatal(format!("an outbox row cannot be read: {error}")));
+    found.iter().map(|row| read(row).map_err(unreadable)).collect()
+}
+
+fn is_of_run(message: &Outgoing, instance: InstanceId, run: Option<u32>) -> bool {
+    message.sequence.is_some_and(|sequence| {
+        sequence.instance == instance && run.is_none_or(|run| sequence.run == run)
+    })
+}
+
+/// Withdraws the unsent messages of an instance: of one run, or of all.
 pub(crate) async fn withdraw(
     connection: &mut PgConnection,
     endpoint: &str,
     instance: InstanceId,
+    run: Option<u32>,
 ) -> Result<(), Failed> {
-    let found = sqlx::query(WITH_INSTANCE)
-        .bind(endpoint)
-        .bind(instance.to_string())
-        .fetch_all(&mut *connection)
-        .await?;
-    for row in &found {
-        // A purge that leaves something to be sent has not purged: an unreadable chunk stops it.
-        let mut chunk = read(row)
-            .map_err(|error| StoreError::Fatal(format!("an outbox row cannot be read: {error}")))?;
+    for mut chunk in with_instance(&mut *connection, endpoint, instance).await? {
         let before = chunk.messages.len();
-        chunk.messages.retain(|message| {
-            message.sequence.is_none_or(|sequence| sequence.instance != instance)
-        });
+        chunk.messages.retain(|message| !is_of_run(message, instance, run));
         if chunk.messages.len() < before {
             replace(connection, chunk).await?;
         }

@@ -73,6 +73,32 @@ SELECT id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, d
        envelope
 FROM parked WHERE saga = $1 AND instance = $2 ORDER BY seq, id LIMIT $3";
 
+const LOCK_OF_INSTANCE: &str = "
+SELECT id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, due_at, error,
+       envelope
+FROM parked WHERE saga = $1 AND instance = $2 ORDER BY seq, id FOR UPDATE";
+
+/// A message that is parked already waits in its own row.
+const INSERT: &str = "
+INSERT INTO parked (id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, due_at,
+                    error, envelope)
+SELECT new.id, new.endpoint, new.saga, new.message_id, new.digest, new.instance, new.seq,
+       new.reason, new.attempt, new.due_at, new.error, new.envelope
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bytea[], $6::uuid[],
+            $7::bigint[], $8::text[], $9::bigint[], $10::timestamptz[], $11::text[], $12::text[],
+            $13::bool[])
+     AS new (id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, due_at, error,
+             envelope, first)
+ON CONFLICT DO NOTHING";
+
+/// What waits, `held`, for an instance; `$3` includes what the guard holds without a time.
+const WAKE: &str = "
+UPDATE parked SET due_at = statement_timestamp()
+WHERE saga = $1 AND instance = $2 AND reason = 'held'
+  AND (due_at > statement_timestamp() OR $3 AND due_at IS NULL)";
+
+const TAKE: &str = "DELETE FROM parked WHERE id = ANY ($1) RETURNING saga, instance";
+
 const DELETE_OF_INSTANCE: &str = "DELETE FROM parked WHERE saga = $1 AND instance = $2";
 
 /// Of one endpoint, or of all.
@@ -120,6 +146,52 @@ pub(crate) async fn of_instance(
         .fetch_all(connection)
         .await?;
     Ok(rows::readable(&found, "parked", read))
+}
+
+/// The parked messages of an instance, all of them, locked, in `seq`.
+pub(crate) async fn lock_of_instance(
+    connection: &mut PgConnection,
+    saga: &str,
+    instance: InstanceId,
+) -> Result<Vec<Parked>, Failed> {
+    let query = sqlx::query(LOCK_OF_INSTANCE).bind(saga).bind(instance.0);
+    let found = query.fetch_all(connection).await?;
+    let mut parked = rows::all(&found, "parked", read)?;
+    parked.sort_by_key(|row| (row.seq, row.id));
+    Ok(parked)
+}
+
+/// Parks messages, claimed by nobody, but for those that are parked already.
+pub(crate) async fn insert(connection: &mut PgConnection, parked: &[Parked]) -> Result<(), Failed> {
+    let mut columns = Columns::default();
+    for row in parked {
+        columns.push(row)?;
+    }
+    columns.bind(sqlx::query(INSERT)).execute(connection).await?;
+    Ok(())
+}
+
+/// Makes due what is held for an instance, `all` of it or what has a time.
+pub(crate) async fn wake(
+    connection: &mut PgConnection,
+    saga: &str,
+    instance: InstanceId,
+    all: bool,
+) -> Result<(), Failed> {
+    sqlx::query(WAKE).bind(saga).bind(instance.0).bind(all).execute(connection).await?;
+    Ok(())
+}
+
+/// Ends parked messages; what was held behind them is due.
+pub(crate) async fn take(connection: &mut PgConnection, ids: &[Uuid]) -> Result<(), Failed> {
+    let taken: Vec<(String, Option<Uuid>)> =
+        sqlx::query_as(TAKE).bind(ids).fetch_all(&mut *connection).await?;
+    for (saga, instance) in taken {
+        if let Some(instance) = instance {
+            wake(&mut *connection, &saga, InstanceId(instance), false).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Deletes the parked messages of an instance.

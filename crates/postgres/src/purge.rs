@@ -17,11 +17,23 @@ pub(crate) async fn purge(
     if !instances::empty(&mut *connection, saga, instance).await? {
         return Ok(false);
     }
+    delete_around(connection, endpoint, saga, instance, None).await?;
+    Ok(true)
+}
+
+/// Deletes what waits for an instance, and the unsent messages of one run or of all. The fence must
+/// be closed.
+pub(crate) async fn delete_around(
+    connection: &mut PgConnection,
+    endpoint: &str,
+    saga: &str,
+    instance: InstanceId,
+    run: Option<u32>,
+) -> Result<(), Failed> {
     timers::delete_of_instance(&mut *connection, saga, instance).await?;
     activities::delete_of_instance(&mut *connection, saga, instance).await?;
     parked::delete_of_instance(&mut *connection, saga, instance).await?;
     correlation::delete_of_instance(&mut *connection, saga, instance).await?;
     origins::delete_of_instance(&mut *connection, saga, instance).await?;
-    outbox::withdraw(connection, endpoint, instance).await?;
-    Ok(true)
+    outbox::withdraw(connection, endpoint, instance, run).await
 }

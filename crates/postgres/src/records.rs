@@ -1,7 +1,6 @@
 //! The reading side: what people ask about, on connections of its own.
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use knarr_model::ids::{InstanceId, Name};
 use knarr_model::ports::records::{
@@ -14,59 +13,14 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::error::Failed;
+use crate::pages::Asked;
 use crate::store::Store;
 use crate::{activities, endpoints, instances, journal, parked, pools, quarantine, timers};
 
 /// The most journal rows, and the most parked messages, shown of one instance.
 const SHOWN: i64 = 1_000;
-/// The most rows on a page.
-const LONGEST_PAGE: usize = 1_000;
-
 /// One moment for all that is shown of an instance.
 const BEGIN_READING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-
-/// The place of a row in a list: its time, then its id, both falling.
-type Place = (DateTime<Utc>, Uuid);
-
-/// Which rows of a list are asked for.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    after: Option<Place>,
-    rows: usize,
-}
-
-impl Asked {
-    fn new(request: &PageRequest) -> Result<Asked, StoreError> {
-        let after = request.cursor.as_deref().map(place).transpose()?;
-        Ok(Asked { after, rows: request.limit.clamp(1, LONGEST_PAGE) })
-    }
-
-    /// One more than is shown tells whether there is a next page.
-    fn limit(&self) -> i64 {
-        i64::try_from(self.rows + 1).unwrap_or(i64::MAX)
-    }
-
-    fn page<T>(&self, mut items: Vec<T>, place_of: impl Fn(&T) -> Place) -> Page<T> {
-        let more = items.len() > self.rows;
-        items.truncate(self.rows);
-        let next = items.last().filter(|_| more).map(|item| cursor(place_of(item)));
-        Page { items, next }
-    }
-}
-
-/// Microseconds since 1970 and the id, as one hexadecimal word.
-fn cursor((at, id): Place) -> String {
-    format!("{:016x}{}", at.timestamp_micros(), id.simple())
-}
-
-fn place(cursor: &str) -> Result<Place, StoreError> {
-    let read = || {
-        let (at, id) = cursor.split_at_checked(16)?;
-        let micros = u64::from_str_radix(at, 16).ok()?.cast_signed();
-        Some((DateTime::from_timestamp_micros(micros)?, Uuid::try_parse(id).ok()?))
-    };
-    read().ok_or_else(|| StoreError::Data(format!("`{cursor}` is no cursor of this list")))
-}
 
 #[async_trait]
 impl Records for Store {
@@ -160,21 +114,4 @@ async fn detail_within(
         calls: activities::of_instance(&mut *connection, saga, id).await?,
         parked: parked::of_instance(connection, saga, id, SHOWN).await?,
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_is_read_back_and_anything_else_is_refused() {
-        for micros in [0, 1, -1, 1_767_225_600_000_001] {
-            let at = DateTime::from_timestamp_micros(micros).expect("an instant");
-            let here = (at, Uuid::from_u128(7));
-            assert_eq!(place(&cursor(here)).expect("a cursor"), here);
-        }
-        for bad in ["", "x", "é", "0123456789abcdef", "+123456789abcdef0not-an-id"] {
-            assert!(place(bad).expect_err("no cursor").is_data(), "{bad:?}");
-        }
-    }
 }

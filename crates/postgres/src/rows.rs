@@ -137,6 +137,22 @@ pub(crate) fn readable<T>(
         .collect()
 }
 
+/// All rows, for what may leave none out.
+pub(crate) fn all<T>(
+    rows: &[PgRow],
+    table: &'static str,
+    read: impl Fn(&PgRow) -> Result<T, String>,
+) -> Result<Vec<T>, StoreError> {
+    rows.iter()
+        .map(|row| {
+            read(row).map_err(|error| {
+                let id = get::<Uuid>(row, "id").unwrap_or_default();
+                unreadable(table, id, &error)
+            })
+        })
+        .collect()
+}
+
 /// An error for a row without which nothing can go on.
 pub(crate) fn unreadable(table: &str, id: impl std::fmt::Display, error: &str) -> StoreError {
     StoreError::Data(format!("{table} {id} cannot be read: {error}"))

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use knarr_model::statement::Script;
+
 /// How the store reaches Postgres, and how long it waits there.
 ///
 /// One application, one schema: lock classes and the notification channel derive from its name, so
@@ -17,6 +19,8 @@ pub struct Settings {
     /// Whether `connect` brings the schema up to date; else an older schema is refused.
     /// Default `true`.
     pub migrate: bool,
+    /// Migrations of the sagas' own tables, carried out with those of the schema. Default none.
+    pub scripts: Vec<Script>,
     /// Connections for loading, committing and claiming, at most. Default 8.
     pub engine_connections: u32,
     /// Connections for halt, resume, purge and sweeps, at most: those must get through when the
@@ -50,6 +54,7 @@ impl Settings {
             url: url.into(),
             schema: "knarr".to_owned(),
             migrate: true,
+            scripts: Vec::new(),
             engine_connections: 8,
             control_connections: 2,
             reading_connections: 2,

@@ -23,7 +23,7 @@ use crate::claims::{Asked, names};
 use crate::commit::{ATTEMPTS, commit, stand_back};
 use crate::error::{Error, Failed};
 use crate::pools::{Pools, pause};
-use crate::schema::Schema;
+use crate::schema::{LockKey, Schema};
 use crate::session::warn_of_unsafe_settings;
 use crate::settings::Settings;
 use crate::signal::{Carriers, Made, Signal};
@@ -73,6 +73,16 @@ impl Store {
 
     pub(crate) fn pools(&self) -> &Pools {
         &self.inner.pools
+    }
+
+    /// The fence of an endpoint.
+    pub(crate) fn fence(&self, endpoint: &str) -> LockKey {
+        self.inner.schema.fence(endpoint)
+    }
+
+    /// A verb was carried out: whoever waits looks again, here and elsewhere.
+    pub(crate) fn tell(&self) {
+        self.inner.signal.made(Made::anything());
     }
 
     /// Runs a claim; one that left nothing behind spares the other nodes the hint.

@@ -40,6 +40,17 @@ const OF_INSTANCE: &str = "
 SELECT id, endpoint, saga, instance, run, name, due_at, attempt, context
 FROM timer WHERE saga = $1 AND instance = $2 ORDER BY due_at, id";
 
+const LOCK_OF_INSTANCE: &str = "
+SELECT id, endpoint, saga, instance, run, name, due_at, attempt, context
+FROM timer WHERE saga = $1 AND instance = $2 ORDER BY id FOR UPDATE";
+
+const RESTORE: &str = "
+INSERT INTO timer (id, endpoint, saga, instance, run, name, due_at, attempt, context)
+SELECT new.*
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bigint[], $6::text[],
+            $7::timestamptz[], $8::bigint[], $9::text[]) AS new
+ON CONFLICT (id) DO NOTHING";
+
 const DELETE_OF_INSTANCE: &str = "DELETE FROM timer WHERE saga = $1 AND instance = $2";
 
 /// Of one endpoint, or of all.
@@ -65,6 +76,29 @@ pub(crate) async fn of_instance(
 ) -> Result<Vec<Timer>, Failed> {
     let rows = sqlx::query(OF_INSTANCE).bind(saga).bind(instance.0).fetch_all(connection).await?;
     Ok(rows::readable(&rows, "timer", read))
+}
+
+/// The timers of an instance, all of them, locked.
+pub(crate) async fn lock_of_instance(
+    connection: &mut PgConnection,
+    saga: &str,
+    instance: InstanceId,
+) -> Result<Vec<Timer>, Failed> {
+    let query = sqlx::query(LOCK_OF_INSTANCE).bind(saga).bind(instance.0);
+    let found = query.fetch_all(connection).await?;
+    let mut timers = rows::all(&found, "timer", read)?;
+    timers.sort_by_key(|timer| (timer.due_at, timer.id));
+    Ok(timers)
+}
+
+/// Puts timers back, claimed by nobody.
+pub(crate) async fn restore(connection: &mut PgConnection, timers: &[Timer]) -> Result<(), Failed> {
+    let mut columns = Columns::default();
+    for timer in timers {
+        columns.push(timer)?;
+    }
+    columns.bind(sqlx::query(RESTORE)).execute(connection).await?;
+    Ok(())
 }
 
 /// Deletes the timers of an instance.

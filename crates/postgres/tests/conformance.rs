@@ -13,10 +13,11 @@ use knarr_model::ids::{InstanceId, RowId, derived_id};
 use knarr_model::ports::store::EndpointState;
 use knarr_model::work::{RowKind, Timer};
 use knarr_postgres::Store;
+use knarr_testkit::conformance::guard::{GuardUnderTest, Guards};
 use knarr_testkit::conformance::store::{StoreUnderTest, Stores};
 use knarr_testkit::services::postgres;
-use sqlx::postgres::PgArguments;
-use sqlx::{Connection, Postgres};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{AssertSqlSafe, Connection, Postgres, Row};
 
 use support::{connect, settings};
 
@@ -26,6 +27,13 @@ struct Fresh;
 #[async_trait]
 impl StoreUnderTest for Fresh {
     async fn fresh(&self) -> Stores {
+        GuardUnderTest::fresh(self).await.stores
+    }
+}
+
+#[async_trait]
+impl GuardUnderTest for Fresh {
+    async fn fresh(&self) -> Guards {
         let database = postgres::database().await;
         let settings = settings(&database.url());
         let store = Store::connect(settings.clone()).await.expect("the store is opened");
@@ -36,7 +44,8 @@ impl StoreUnderTest for Fresh {
             move |(endpoint, state): (Arc<str>, EndpointState)| {
                 let url = url.clone();
                 async move {
-                    let sql = "UPDATE knarr.endpoint SET state = $2 WHERE name = $1";
+                    let sql = "UPDATE knarr.endpoint SET state = $2, closed = $2 = 'halted' \
+                               WHERE name = $1";
                     execute(&url, sqlx::query(sql).bind(&*endpoint).bind(state.as_str())).await;
                 }
                 .boxed()
@@ -54,6 +63,10 @@ impl StoreUnderTest for Fresh {
                 .boxed()
             }
         };
+        let asked = {
+            let url = url.clone();
+            move |sql: String| ask(url.clone(), sql).boxed()
+        };
         let corrupt = move |(kind, row): (RowKind, RowId)| {
             let url = url.clone();
             let sql = match kind {
@@ -63,12 +76,30 @@ impl StoreUnderTest for Fresh {
             };
             async move { execute(&url, sqlx::query(sql).bind(row.0)).await }.boxed()
         };
-        Stores::real(Arc::new(store.clone()), Arc::new(second), Arc::new(store), Arc::new(force))
+        let (store, second) = (Arc::new(store), Arc::new(second));
+        let stores = Stores::real(store.clone(), second.clone(), store.clone(), Arc::new(force))
             .refusing(endpoint_with_a_nul)
             .corrupting(Arc::new(corrupt))
             .corrupting_instances(Arc::new(corrupt_instance))
-            .keeping(database)
+            .speaking(Arc::new(asked))
+            .keeping(database);
+        Guards { stores, guard: store.clone(), second, incidents: store, sql: true }
     }
+}
+
+/// Rows as text, `NULL` where there is nothing.
+async fn ask(url: String, sql: String) -> Vec<Vec<String>> {
+    let mut connection = connect(&url).await;
+    let path = "SET search_path = knarr";
+    sqlx::raw_sql(path).execute(&mut connection).await.expect("the schema is there");
+    // The simple protocol answers in text.
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await;
+    let text = |row: &PgRow, at: usize| {
+        let value = row.try_get_raw(at).expect("a column");
+        value.as_str().map_or_else(|_| "NULL".to_owned(), str::to_owned)
+    };
+    let rows = rows.expect("the SQL is carried out");
+    rows.iter().map(|row| (0..row.len()).map(|at| text(row, at)).collect()).collect()
 }
 
 /// Postgres keeps no NUL in text. Texts that come from messages are escaped; names of endpoints,
@@ -95,3 +126,8 @@ async fn execute(url: &str, query: sqlx::query::Query<'static, Postgres, PgArgum
 }
 
 knarr_testkit::store_conformance!(Fresh);
+
+mod guard {
+    use super::*;
+    knarr_testkit::guard_conformance!(Fresh);
+}

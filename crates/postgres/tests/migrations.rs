@@ -3,6 +3,7 @@
 mod support;
 
 use knarr_model::ports::Store as _;
+use knarr_model::statement::{Dialects, Script};
 use knarr_postgres::{Error, SCHEMA_VERSION, Store, migrate};
 use knarr_testkit::services::postgres;
 use sqlx::{AssertSqlSafe, Executor};
@@ -120,4 +121,72 @@ async fn a_bad_schema_name_or_url_is_told_before_anything_is_sent() {
     assert!(matches!(error, Error::Url(_)), "{error}");
     let error = Store::connect(settings(nowhere)).await.expect_err("nobody listens there");
     assert!(error.is_transient() && !error.to_string().contains("secret"), "{error}");
+}
+
+fn script(name: &str, text: &str) -> Script {
+    Script { saga: "scan".into(), name: name.to_owned(), text: Dialects::same(text) }
+}
+
+const MAKE: &str = "CREATE TABLE entries (n int); INSERT INTO entries VALUES (1)";
+
+#[tokio::test]
+async fn a_sagas_own_tables_are_made_once_by_replicas_that_start_together() {
+    let database = postgres::database().await;
+    let mut settings = settings(&database.url());
+    // A script that leads elsewhere does not lead the next one there.
+    let lost = "SET LOCAL search_path = pg_catalog";
+    let add = "ALTER TABLE entries ADD COLUMN note text";
+    settings.scripts = vec![script("0001", MAKE), script("0002", lost), script("0003", add)];
+    let starts: Vec<_> = (0..4).map(|_| tokio::spawn(Store::connect(settings.clone()))).collect();
+    for start in starts {
+        start.await.expect("no panic").expect("the store is opened").close().await;
+    }
+    assert_eq!(migrate(&settings).await.expect("once more is no error"), SCHEMA_VERSION);
+    let mut connection = connect(&database.url()).await;
+    let rows: Vec<(i32, Option<String>)> = sqlx::query_as("SELECT n, note FROM knarr.entries")
+        .fetch_all(&mut connection)
+        .await
+        .expect("the table is in the application's schema");
+    assert_eq!(rows, [(1, None)]);
+    let mut verifying = settings.clone();
+    verifying.migrate = false;
+    Store::connect(verifying).await.expect("nothing is missing").close().await;
+}
+
+#[tokio::test]
+async fn a_changed_or_missing_migration_is_refused_in_one_clear_line() {
+    let database = postgres::database().await;
+    let mut settings = settings(&database.url());
+    settings.scripts = vec![script("0001", MAKE)];
+    migrate(&settings).await.expect("it is applied");
+    let mut verifying = settings.clone();
+    verifying.migrate = false;
+    verifying.scripts.push(script("0002", "CREATE TABLE more (n int)"));
+    let error = Store::connect(verifying.clone()).await.expect_err("one is missing");
+    assert!(matches!(&error, Error::MissingMigration { name, .. } if name == "0002"), "{error}");
+    assert!(error.to_string().contains("run `migrate`"), "{error}");
+
+    for migrates in [true, false] {
+        let mut changed = settings.clone();
+        changed.migrate = migrates;
+        changed.scripts = vec![script("0001", "CREATE TABLE entries (n bigint)")];
+        let error = Store::connect(changed).await.expect_err("it was changed");
+        assert!(matches!(error, Error::ChangedMigration { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("saga scan: migration `0001`") && !text.contains('\n'), "{text}");
+        assert!(!error.is_transient());
+    }
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_leaves_nothing_behind() {
+    let database = postgres::database().await;
+    let mut settings = settings(&database.url());
+    let broken = "CREATE TABLE more (n int); CREATE TABLE more (n int)";
+    settings.scripts = vec![script("0001", MAKE), script("0002", broken)];
+    let error = migrate(&settings).await.expect_err("the second one fails");
+    assert!(matches!(&error, Error::BadMigration { name, .. } if name == "0002"), "{error}");
+    assert!(error.to_string().contains("already exists") && !error.is_transient(), "{error}");
+    settings.scripts[1] = script("0002", "CREATE TABLE more (n int)");
+    migrate(&settings).await.expect("mended, it is applied");
 }

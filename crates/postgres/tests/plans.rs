@@ -12,8 +12,9 @@ use knarr_model::digest::Digest;
 use knarr_model::envelope::{Context, Envelope};
 use knarr_model::ids::{InstanceId, MessageId, NodeId, RowId, derived_id};
 use knarr_model::instance::{Book, Instance};
-use knarr_model::ports::Store as _;
+use knarr_model::ports::guard::Counts;
 use knarr_model::ports::store::Load;
+use knarr_model::ports::{Guarded as _, Store as _};
 use knarr_model::work::{
     ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, Parked, ParkedReason, RowKind,
     Timer,
@@ -190,6 +191,15 @@ async fn round(store: &Store, node: NodeId, n: u64) {
     };
     assert_eq!(store.record(node, &[record]).await.expect("it is recorded"), [true]);
     assert_eq!(store.claim_ended(&claim).await.expect("ends are claimed").len(), 1);
+    let lost = store.lost_calls(node, &[calls[0].id]).await.expect("it is answered");
+    assert_eq!(lost, []);
+    let orders = "orders".into();
+    let marks = store.withdrawn(&orders, &[(instance, 1)]).await.expect("it is answered");
+    assert_eq!(marks, []);
+    assert_eq!(store.blocks(&orders).await.expect("it is answered").1, []);
+    assert!(store.outlived_blocks(&orders).await.expect("it is answered").is_empty());
+    let counts = Counts { copies: vec![(id("aside", n), 1)], classes: Vec::new() };
+    store.add_counts(&counts).await.expect("it is answered");
     store.next_due(&["orders".into()]).await.expect("it is answered");
     store.take_chunks(node, 10).await.expect("it is answered");
     let end = Slice {

@@ -1,7 +1,9 @@
 //! The verbs that open a row of the table, and what a machine says about itself as a whole.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
+use knarr_model::incident::{BlockBy, OnFailure};
 use knarr_model::{Failure, Message, RetryPolicy};
 use uuid::Uuid;
 
@@ -34,6 +36,30 @@ impl<M: Machine> Table<M> {
     /// Sets what becomes of a message that no row takes in the instance's state.
     pub fn unhandled(&mut self, policy: Unhandled) {
         self.settings.unhandled = policy;
+    }
+
+    /// Sets what happens when a run fails. Default: [`OnFailure::Contain`], all three steps: the
+    /// endpoint halts, the run is purged, its start message is set aside.
+    pub fn on_failure(&mut self, policy: OnFailure) {
+        self.settings.failures.on_failure = policy;
+    }
+
+    /// Sets what a start message that failed is blocked by, so that copies of it cannot start the
+    /// saga again. Default: [`BlockBy::Fingerprint`], its content.
+    pub fn block(&mut self, by: BlockBy) {
+        self.settings.failures.block = by;
+    }
+
+    /// Lets also a start message that fails beyond its budget, so that there is no run yet, stop
+    /// the endpoint. Without it that message is set aside and the queue flows.
+    pub fn contain_on_start(&mut self) {
+        self.settings.failures.contain_on_start = true;
+    }
+
+    /// Lets one node try, this long after a halt, whether the endpoint goes again; after a failed
+    /// try it waits twice as long, at most an hour. Without it a person resumes it.
+    pub fn restart_after(&mut self, time: Duration) {
+        self.settings.failures.restart_after = Some(time);
     }
 
     /// Sets what becomes of a message of type `E` whose instance does not exist.

@@ -48,6 +48,7 @@ pub(crate) fn findings<M: Machine>(saga: &str, table: &Table<M>, index: &Index) 
     let mut check = Check { saga, table, index, found: Vec::new() };
     check.names();
     check.mistakes();
+    check.declared();
     check.correlations();
     check.starts();
     check.duplicates();
@@ -119,6 +120,25 @@ impl<M: Machine> Check<'_, M> {
                 }
             };
             self.error(code, text);
+        }
+    }
+
+    /// What the machine declares of its own tables, and for its failed runs.
+    fn declared(&mut self) {
+        let (saga, sql) = (self.saga, &self.table.sql);
+        for (code, text) in sql.mistakes() {
+            self.error(code, format!("{saga}: {text}"));
+        }
+        if sql.purge_steps.is_empty() && !(sql.statements.is_empty() && sql.migrations.is_empty()) {
+            let text = format!(
+                "{saga}: it has tables of its own and no m.purge_step(..): what a failed run \
+                 wrote there stays"
+            );
+            self.warning("no-purge-step", text);
+        }
+        if self.table.settings.failures.restart_after.is_some_and(|time| time.is_zero()) {
+            let text = format!("{saga}: restart_after(0) would never let it stand still");
+            self.error("bad-restart", text);
         }
     }
 

@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use knarr_model::incident::FailurePolicy;
 use knarr_model::instance::{FINAL, PURGED};
 use knarr_model::shape::Shape;
 use knarr_model::topology::Subscription;
-use knarr_model::{Book, Envelope, Instance, InstanceId, Name, RetryPolicy};
+use knarr_model::{Book, Envelope, Instance, InstanceId, Name, RetryPolicy, Script, Statement};
 
 use crate::check::{self, Finding};
 use crate::decide::{At, Machinery, Standing};
@@ -93,6 +94,18 @@ impl<M: Machine> Definition for Defined<M> {
 
     fn shape(&self) -> Shape {
         crate::shape::shape(&self.0.name, &self.0.table)
+    }
+
+    fn failures(&self) -> FailurePolicy {
+        self.0.table.settings.failures
+    }
+
+    fn purge_steps(&self, instance: InstanceId, run: u32) -> Vec<Statement> {
+        self.0.table.sql.purge_steps(instance, run)
+    }
+
+    fn migrations(&self) -> Vec<Script> {
+        self.0.table.sql.migrations(&self.0.name)
     }
 
     fn findings(&self) -> Vec<Finding> {

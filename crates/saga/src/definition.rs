@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use knarr_model::commit::Key;
+use knarr_model::incident::FailurePolicy;
 use knarr_model::shape::Shape;
 use knarr_model::topology::Subscription;
 use knarr_model::{
-    Effect, Envelope, Failure, Instance, InstanceId, MessageId, Name, RetryPolicy, RowId,
+    Effect, Envelope, Failure, Instance, InstanceId, MessageId, Name, RetryPolicy, RowId, Script,
+    Statement,
 };
 use serde_json::value::RawValue;
 
@@ -38,6 +40,22 @@ pub trait Definition: Send + Sync {
 
     /// Whether a business key of this name is freed when its run finishes.
     fn key_is_reusable(&self, name: &str) -> bool;
+
+    /// What happens when something in it fails for good.
+    fn failures(&self) -> FailurePolicy {
+        FailurePolicy::default()
+    }
+
+    /// Statements that remove what a run has written into the saga's own tables, in order.
+    fn purge_steps(&self, instance: InstanceId, run: u32) -> Vec<Statement> {
+        let _ = (instance, run);
+        Vec::new()
+    }
+
+    /// Scripts that make the saga's own tables, in order.
+    fn migrations(&self) -> Vec<Script> {
+        Vec::new()
+    }
 
     /// Everything that is wrong with the table, all at once.
     fn findings(&self) -> Vec<Finding>;

@@ -10,8 +10,12 @@ use knarr_model::effect::{self, Destination};
 use knarr_model::headers::HeaderValue;
 use knarr_model::ids::derived_id;
 use knarr_model::instance::{OpenCall, OpenTimer};
-use knarr_model::{Book, Effect, Headers, InstanceId, Message, MessageId, Name, RowId, TypeName};
+use knarr_model::{
+    Book, Dialects, Effect, Headers, InstanceId, Message, MessageId, Name, RowId, Statement,
+    TypeName,
+};
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
@@ -262,6 +266,38 @@ impl<M> Effects<M> {
         self.book.timers.get(timer.name()).map(|live| live.due)
     }
 
+    /// Carries out a statement that the table knows ([`crate::Table::statement`]), within the
+    /// commit of this step: what it writes is there when the step is, and only then. Its
+    /// parameters are a tuple, an array or a list of what can be written as JSON.
+    ///
+    /// A statement that its data make impossible (a broken constraint, a value that does not fit)
+    /// fails this message as a failing behaviour does, class `constraint`, without retries.
+    ///
+    /// ```
+    /// # use knarr_saga::prelude::*;
+    /// let mut out: Effects<()> = Effects::detached(chrono::DateTime::UNIX_EPOCH);
+    /// out.sql("insert_finding", (uuid::Uuid::nil(), "virus-total", 3, out.now()));
+    /// assert_eq!(out.statements("insert_finding")[0][1], "virus-total");
+    /// ```
+    pub fn sql(&mut self, name: &str, parameters: impl Serialize) {
+        let parameters = match serde_json::to_value(parameters) {
+            Ok(Value::Array(parameters)) => parameters,
+            Ok(Value::Null) => Vec::new(),
+            Ok(_) => {
+                let text = format!("statement `{name}`: its parameters are no tuple and no list");
+                return self.errors.push(text);
+            }
+            Err(error) => {
+                let text = format!(
+                    "statement `{name}`: its parameters cannot be written as JSON: {error}"
+                );
+                return self.errors.push(text);
+            }
+        };
+        let name = name.to_owned();
+        self.asked.push(Effect::Sql(Statement { name, text: Dialects::default(), parameters }));
+    }
+
     /// Takes a business key for the instance, besides the one that it was started with: messages
     /// correlated by a key of this name and value find it from now on. A key that another
     /// instance owns sets this message aside, class `key-conflict`.
@@ -293,6 +329,19 @@ impl<M> Effects<M> {
             .filter_map(|effect| match effect {
                 Effect::Call(call) if call.call == C::name() => {
                     serde_json::from_str(call.payload.get()).ok()
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Parameters of the statements of this name asked for so far; for tests.
+    pub fn statements(&self, name: &str) -> Vec<Vec<Value>> {
+        self.asked
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Sql(statement) if statement.name == name => {
+                    Some(statement.parameters.clone())
                 }
                 _ => None,
             })
@@ -391,6 +440,14 @@ impl<M> Effects<M> {
             }
         }
         self.asked.push(Effect::Finish);
+    }
+
+    /// Statements asked for, whose texts the table knows.
+    pub(crate) fn statements_mut(&mut self) -> impl Iterator<Item = &mut Statement> {
+        self.asked.iter_mut().filter_map(|effect| match effect {
+            Effect::Sql(statement) => Some(statement),
+            _ => None,
+        })
     }
 
     pub(crate) fn book_mut(&mut self) -> &mut Book {

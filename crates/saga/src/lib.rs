@@ -115,9 +115,12 @@ mod payload;
 pub mod prelude;
 pub mod row;
 mod shape;
+mod sql;
+mod sql_text;
 mod states;
 mod step;
 mod table;
+mod tables;
 
 pub use activity::{Activity, erase};
 pub use asked::{Asking, Sending};
@@ -138,12 +141,13 @@ pub use table::{MissingPolicy, Table, Unhandled};
 
 pub use knarr_macros::{Call, Message, States, Timer};
 pub use knarr_model::durations::parse_duration;
+pub use knarr_model::incident::{BlockBy, FailurePolicy, OnFailure};
 pub use knarr_model::message::IdMember;
 pub use knarr_model::ports::activity::{Activity as ErasedActivity, Attempt};
 pub use knarr_model::ports::permit::Quota;
 pub use knarr_model::{
-    CancellationToken, Failure, FailureKind, HeaderValue, Headers, InstanceId, Message, MessageId,
-    RetryPolicy, RowId, TypeName,
+    CancellationToken, Dialects, Failure, FailureKind, HeaderValue, Headers, InstanceId, Message,
+    MessageId, RetryPolicy, RowId, Script, Statement, TypeName,
 };
 pub use {chrono, serde, serde_json, uuid};
 

@@ -3,7 +3,7 @@
 pub use crate::Target::{Fail, Finish, Stay, To};
 pub use crate::Unhandled::Ignore;
 pub use crate::{
-    Activity, Attempt, Call, CancellationToken, Effects, Failure, FailureKind, Machine, Message,
-    MissingPolicy, Quota, RetryPolicy, States, Table, Target, Timer, Unhandled, after, days, done,
-    ended, fail, failed, hours, millis, minutes, on, seconds,
+    Activity, Attempt, BlockBy, Call, CancellationToken, Dialects, Effects, Failure, FailureKind,
+    Machine, Message, MissingPolicy, OnFailure, Quota, RetryPolicy, States, Table, Target, Timer,
+    Unhandled, after, days, done, ended, fail, failed, hours, millis, minutes, on, seconds,
 };

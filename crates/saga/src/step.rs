@@ -144,6 +144,9 @@ impl<M: Machine> Opening<'_, M> {
                 )]));
             }
         }
+        for statement in out.statements_mut() {
+            self.table.sql.complete(statement).map_err(|why| Stop::Broken(vec![why]))?;
+        }
         if to.is_none() {
             out.finish();
             out.book_mut().joins.clear();

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use knarr_model::RetryPolicy;
+use knarr_model::incident::FailurePolicy;
 use knarr_model::shape::EventShape;
 
 use crate::behaviour::{Aim, Choose, Create, Question, Step};
 use crate::event::{CallType, Source};
 use crate::message::{Correlation, MessageType};
+use crate::sql::Sql;
 
 /// A machine's table while `define` fills it, and afterwards.
 ///
@@ -20,6 +22,8 @@ pub struct Table<M> {
     pub(crate) settings: Settings,
     /// The call types named in it, by the call's name.
     pub(crate) calls: BTreeMap<&'static str, CallType>,
+    /// What it says of its own tables.
+    pub(crate) sql: Sql,
     /// Mistakes that were seen while the table was filled.
     pub(crate) mistakes: Vec<Mistake>,
 }
@@ -124,6 +128,8 @@ pub(crate) struct Settings {
     pub(crate) unhandled: Unhandled,
     pub(crate) reusable_keys: Vec<&'static str>,
     pub(crate) ordered: bool,
+    /// What happens when something in it fails for good.
+    pub(crate) failures: FailurePolicy,
 }
 
 /// What becomes of a message that no row takes in the instance's state.
@@ -175,9 +181,11 @@ impl<M> Default for Table<M> {
                 ),
                 unhandled: Unhandled::SetAside,
                 reusable_keys: Vec::new(),
+                failures: FailurePolicy::default(),
                 ordered: false,
             },
             calls: BTreeMap::new(),
+            sql: Sql::default(),
             mistakes: Vec::new(),
         }
     }

@@ -51,6 +51,7 @@ impl StoreUnderTest for Memory {
                 let store = spoilt.clone();
                 async move { store.with_rows(|rows| rows.spoilt.extend([id])) }.boxed()
             })),
+            sql: None,
             keep: None,
         }
     }

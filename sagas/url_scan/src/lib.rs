@@ -14,6 +14,7 @@ mod quota;
 mod registration;
 mod safe_browsing;
 mod settings;
+mod tables;
 mod threats;
 mod virus_total;
 

@@ -11,9 +11,17 @@ use crate::messages::{
     UrlScanned, Verdict,
 };
 use crate::policy::refusal;
+use crate::tables;
 
 /// How long a scan waits for its services where nothing else is set.
 const PATIENCE: Duration = minutes(30);
+
+/// The sources by the names under which they are told.
+const VIRUS_TOTAL: &str = "virus-total";
+const SAFE_BROWSING: &str = "safe-browsing";
+
+/// Characters of a source's detail that the saga's table keeps.
+const MAX_DETAIL: usize = 2_000;
 
 #[derive(Timer)]
 struct Deadline;
@@ -56,6 +64,9 @@ impl Machine for UrlScan {
 #[rustfmt::skip]
 pub(crate) fn table(m: &mut Table<UrlScan>, deadline: Duration) {
     use Step::Scanning;
+    m.on_failure(OnFailure::Contain);
+    tables::declare(m);
+
     m.initially::<SubmitUrl>()                      .create(start)
                                                     .branch([To(Scanning), Finish], begin(deadline));
     m.during([Scanning]).done::<AskVirusTotal>()    .then(note_virus_total)      .stay();
@@ -95,20 +106,32 @@ fn begin(
     }
 }
 
-fn note_virus_total(scan: &mut UrlScan, finding: &Finding, _: &mut Effects<UrlScan>) {
+fn note_virus_total(scan: &mut UrlScan, finding: &Finding, out: &mut Effects<UrlScan>) {
     scan.virus_total = Answer::Found(finding.clone());
+    keep(scan, &source(VIRUS_TOTAL, &scan.virus_total), out);
 }
 
-fn no_virus_total(scan: &mut UrlScan, why: &Failure, _: &mut Effects<UrlScan>) {
+fn no_virus_total(scan: &mut UrlScan, why: &Failure, out: &mut Effects<UrlScan>) {
     scan.virus_total = Answer::None(why.to_string());
+    keep(scan, &source(VIRUS_TOTAL, &scan.virus_total), out);
 }
 
-fn note_safe_browsing(scan: &mut UrlScan, finding: &Finding, _: &mut Effects<UrlScan>) {
+fn note_safe_browsing(scan: &mut UrlScan, finding: &Finding, out: &mut Effects<UrlScan>) {
     scan.safe_browsing = Answer::Found(finding.clone());
+    keep(scan, &source(SAFE_BROWSING, &scan.safe_browsing), out);
 }
 
-fn no_safe_browsing(scan: &mut UrlScan, why: &Failure, _: &mut Effects<UrlScan>) {
+fn no_safe_browsing(scan: &mut UrlScan, why: &Failure, out: &mut Effects<UrlScan>) {
     scan.safe_browsing = Answer::None(why.to_string());
+    keep(scan, &source(SAFE_BROWSING, &scan.safe_browsing), out);
+}
+
+/// What a source said is one row of the saga's own table, in the same commit as the answer.
+fn keep(scan: &UrlScan, source: &Source, out: &mut Effects<UrlScan>) {
+    // No text that a service sends may make the row impossible: Postgres keeps no NUL.
+    let detail: String = source.detail.chars().filter(|c| *c != '\0').take(MAX_DETAIL).collect();
+    let row = (scan.scan_id, &source.name, source.verdict, detail, out.now());
+    out.sql(tables::INSERT_FINDING, row);
 }
 
 /// One answer is enough for a verdict; without any the run has failed.
@@ -127,10 +150,8 @@ fn give_up(scan: &mut UrlScan, out: &mut Effects<UrlScan>) {
 }
 
 fn tell(scan: &UrlScan, out: &mut Effects<UrlScan>) {
-    let sources = vec![
-        source("virus-total", &scan.virus_total),
-        source("safe-browsing", &scan.safe_browsing),
-    ];
+    let sources =
+        vec![source(VIRUS_TOTAL, &scan.virus_total), source(SAFE_BROWSING, &scan.safe_browsing)];
     let (scan_id, url, completed_at) = (scan.scan_id, scan.url.clone(), out.now());
     out.publish(UrlScanned { scan_id, url, verdict: verdict(&sources), sources, completed_at });
 }

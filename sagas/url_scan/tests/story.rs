@@ -7,7 +7,7 @@ use knarr_url_scan::{
     AskSafeBrowsing, AskVirusTotal, CancelScan, Finding, Step, SubmitUrl, UrlScanFailed,
     UrlScanSettings, UrlScanned, Verdict, url_scan,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 const ID: Uuid = Uuid::from_u128(0x5ca4);
@@ -148,6 +148,62 @@ fn s0_18_both_services_failing_for_good_is_a_failed_run() {
         .then_set_aside(knarr_testkit::story::Class::Failed)
         .then_nothing_more_published()
         .run();
+}
+
+/// Each answer is one row of the saga's own table, written with the answer.
+#[test]
+fn each_source_that_answers_is_one_finding_in_the_sagas_own_table() {
+    let is = |source: &'static str, verdict: &'static str, detail: &'static str| {
+        move |row: &[Value]| {
+            row.len() == 5
+                && row[0] == json!(ID)
+                && row[1..4] == [json!(source), json!(verdict), json!(detail)]
+                && row[4].as_str().is_some_and(|at| at.ends_with('Z'))
+        }
+    };
+    story()
+        .given(submit(URL))
+        .then_no_more_sql()
+        .answer::<AskVirusTotal>(Ok(Finding {
+            verdict: Verdict::Suspicious,
+            detail: "1 of 70\0".to_owned(),
+        }))
+        .then_sql("insert_finding", is("virus-total", "suspicious", "1 of 70"))
+        .then_no_more_sql()
+        .answer::<AskSafeBrowsing>(no_answer("exhausted"))
+        .then_sql(
+            "insert_finding",
+            is("safe-browsing", "unknown", "no answer: exhausted: it will not do"),
+        )
+        .then_published::<UrlScanned>(|scanned| scanned.verdict == Verdict::Suspicious)
+        .then_finished()
+        .then_no_more_sql()
+        .run();
+    story()
+        .given(submit(URL))
+        .answer::<AskVirusTotal>(Ok(Finding {
+            verdict: Verdict::Clean, detail: "ä".repeat(5_000)
+        }))
+        .then_sql("insert_finding", |row| {
+            row[3].as_str().is_some_and(|detail| detail.chars().count() == 2_000)
+        })
+        .run();
+}
+
+#[test]
+fn s0_13_a_failed_scan_takes_its_findings_out_of_the_sagas_own_table() {
+    let web = Client::new(Settings::default()).expect("a client");
+    let (definition, _) = url_scan(&UrlScanSettings::default(), &web);
+    assert_eq!(definition.failures().on_failure, OnFailure::Contain);
+    let steps = definition.purge_steps(knarr_saga::InstanceId(ID), 3);
+    assert_eq!(steps.len(), 1);
+    assert_eq!((steps[0].name.as_str(), &steps[0].parameters), ("scan_findings", &vec![json!(ID)]));
+    for text in [&steps[0].text.postgres, &steps[0].text.sqlite] {
+        assert!(text.starts_with("DELETE FROM scan_findings WHERE scan_id = "), "{text}");
+    }
+    let scripts = definition.migrations();
+    assert_eq!(scripts.len(), 1);
+    assert_eq!((&*scripts[0].saga, scripts[0].name.as_str()), ("url-scan", "0001_scan_findings"));
 }
 
 #[test]

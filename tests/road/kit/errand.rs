@@ -178,6 +178,8 @@ const EXITS: [Target<Phase>; 5] = [Stay, To(Phase::Fresh), To(Phase::Busy), Fini
 fn table<const K: usize>(m: &mut Table<Errand<K>>, breaks: &Breaks) {
     use Phase::{Busy, Fresh};
     m.retry(RetryPolicy::fixed(3, seconds(1)));
+    // The queue flows on: what a halt does has tests of its own.
+    m.on_failure(OnFailure::Quarantine);
     let with = breaks.clone();
     m.initially::<Begin>()
         .create(move |e, out| begin(e, out, &with))

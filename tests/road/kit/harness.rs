@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use knarr_engine::{Counters, Health, Settings};
+use knarr_guard::Desk;
 use knarr_model::commit::{JournalRow, Outcome};
-use knarr_model::ports::store::EndpointState;
+use knarr_model::ports::store::{EndpointRow, EndpointState};
 use knarr_model::ports::{Clock, Store};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::work::Parked;
-use knarr_model::{Class, Envelope, Instance, InstanceId, Message, MessageId, NodeId, ids};
+use knarr_model::{
+    Class, Envelope, Incident, Instance, InstanceId, Message, MessageId, NodeId, ids,
+};
 use knarr_saga::definition::Definition;
 use knarr_testkit::clock::TokioClock;
 use knarr_testkit::memory::Rows;
@@ -18,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::to_raw_value;
 use uuid::Uuid;
 
+use super::desk::{Known, desk};
 use super::due::still_due;
 use super::errand::{Act, Begin, Errand, Go};
 use super::letters;
@@ -291,6 +295,25 @@ impl Road {
         &self.world.watch
     }
 
+    /// The desk at which an operator steers.
+    pub(crate) fn desk(&self) -> Desk {
+        let sagas = Known(self.sagas.clone());
+        desk(&self.world.shelf.rows, self.world.clock.clone(), sagas)
+    }
+
+    /// The row of the first saga's endpoint.
+    pub(crate) fn endpoint(&self) -> EndpointRow {
+        let name = self.sagas[0].name();
+        self.rows(|rows| rows.endpoint[name].clone())
+    }
+
+    /// Incidents, oldest first.
+    pub(crate) fn incidents(&self) -> Vec<Incident> {
+        let mut all: Vec<Incident> = self.rows(|rows| rows.incident.values().cloned().collect());
+        all.sort_by_key(|incident| (incident.opened_at, incident.id));
+        all
+    }
+
     /// The store as an operator reaches it.
     pub(crate) fn store(&self) -> impl Store + use<> {
         self.world.shelf.rows.clone()
@@ -357,6 +380,14 @@ impl Road {
             self.rows(|rows| rows.parked.values().map(|held| held.row.clone()).collect());
         parked.sort_by_key(|row| (row.instance, row.seq, row.id));
         parked
+    }
+
+    /// Messages that an incident keeps of an instance's run, in their order.
+    pub(crate) fn kept_messages(&self, id: Uuid) -> Vec<MessageId> {
+        self.rows(|rows| {
+            let kept = rows.snapshot.values().find(|whole| whole.instance.id.0 == id);
+            kept.iter().flat_map(|whole| &whole.parked).map(|parked| parked.message_id).collect()
+        })
     }
 
     /// Messages set aside, oldest first.

@@ -1,8 +1,10 @@
 //! What the road's tests stand on: broker, store, outside world, nodes, and two small sagas.
 
 mod acts;
+mod desk;
 mod due;
 mod errand;
+mod guarded;
 mod harness;
 mod letters;
 mod node;
@@ -13,6 +15,7 @@ mod watch;
 mod wire;
 
 pub(crate) use acts::{ask, cancel, cry, dare, fails, fails_first, respond, send, set, tell};
+pub(crate) use desk::anna;
 pub(crate) use errand::{
     Act, Ask, Begin, Cried, Go, Later, Never, Phase, Shrug, Told, errand, errand_with,
 };

@@ -31,6 +31,10 @@ pub(crate) enum Op {
     ClaimCalls,
     Record,
     Outbox,
+    /// A verb of the guard.
+    Fence,
+    /// What the guard asks without the fence.
+    Guard,
     Sweep,
     Other,
 }
@@ -174,7 +178,7 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    async fn through<T>(
+    pub(crate) async fn through<T>(
         &self,
         op: Op,
         act: impl Future<Output = Result<T, StoreError>> + Send,

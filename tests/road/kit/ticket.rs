@@ -93,6 +93,7 @@ pub(crate) fn ticket_with(more: impl FnOnce(&mut Table<Ticket>)) -> Arc<dyn Defi
 
 fn table(m: &mut Table<Ticket>, reusable: bool) {
     use Desk::Opened;
+    m.on_failure(OnFailure::Quarantine);
     let key = m.correlate_by_key::<Open>("number", |e| e.number.clone());
     if reusable {
         key.reusable();

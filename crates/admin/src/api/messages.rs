@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::Extension;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -15,11 +16,13 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::asking::{key, reason};
 use super::body;
 use super::shown::Shown;
 use crate::draft::Draft;
 use crate::paging::{Asked, query};
 use crate::problem::Problem;
+use crate::tokens::Caller;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +33,9 @@ struct Sent {
     message: Box<RawValue>,
     #[serde(default)]
     headers: BTreeMap<String, Value>,
+    /// Why, for the server's log.
+    #[serde(default)]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -52,35 +58,34 @@ pub(crate) struct Answer {
 
 pub(crate) async fn send(
     State(shown): State<Shown>,
+    Extension(caller): Extension<Caller>,
     asked: Asked<Options>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Answer>, Problem> {
     let Options { dry_run } = query(asked)?;
-    let sent: Sent = body::read(&shown.settings, &headers, body)?;
+    let sent: Sent = body::read(shown.settings.max_body, &headers, body)?;
     let given =
         sent.headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_json(value)));
     let draft = Draft::new(&sent.name, &sent.message, Headers(given.collect()))
         .map_err(|bad| Problem::bad_request(format!("{bad}.")))?;
+    let why = reason(sent.reason.as_deref())?.unwrap_or_default();
     let id = message_id(&shown, &headers)?;
     let (urn, exchange) = (draft.urn(), draft.exchange());
     if !dry_run {
         publish(&shown, draft, id).await?;
+        tracing::info!(who = %caller.name, %urn, message = %id, why, "a message was sent by hand");
     }
     Ok(Json(Answer { message_id: id.0, urn, exchange, dry_run }))
 }
 
 /// The same `Idempotency-Key` gives the same message id: what is sent twice counts as a duplicate.
 fn message_id(shown: &Shown, headers: &HeaderMap) -> Result<MessageId, Problem> {
-    let Some(key) = headers.get("idempotency-key") else {
-        return Ok(MessageId(shown.sources.clock.new_id()));
+    let id = match key(headers)? {
+        Some(key) => derived_id(&[b"idempotency-key", key.as_bytes()]),
+        None => shown.sources.clock.new_id(),
     };
-    match key.as_bytes() {
-        key if (1..=255).contains(&key.len()) => {
-            Ok(MessageId(derived_id(&[b"idempotency-key", key])))
-        }
-        _ => Err(Problem::bad_request("Idempotency-Key must be 1 to 255 bytes long.")),
-    }
+    Ok(MessageId(id))
 }
 
 async fn publish(shown: &Shown, draft: Draft, id: MessageId) -> Result<(), Problem> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
-use knarr_admin::{Kind, Metric, Saga, Settings, Sources, Token, bind, router};
+use knarr_admin::{Kind, Metric, Saga, Settings, Sources, Token, Tokens, bind, router};
+use knarr_guard::Desk;
 use knarr_model::commit::{JournalRow, Outcome};
 use knarr_model::format::masstransit::Host;
 use knarr_model::ports::records::{
@@ -23,9 +24,12 @@ use knarr_model::topology::ReceiveEndpoint;
 use knarr_model::work::{Outgoing, Timer};
 use knarr_model::{Book, Context, Digest, Headers, Instance, InstanceId, MessageId, Name, RowId};
 use knarr_testkit::clock::{ManualClock, beginning};
+use knarr_testkit::memory::MemoryStore;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use uuid::Uuid;
+
+use crate::ids::{id, raw};
+use crate::scans::{Scans, sender};
 
 pub(crate) const TOKEN: &str = "a-token-for-the-tests";
 
@@ -38,14 +42,6 @@ pub(crate) struct Doors {
     pub(crate) store_hangs: AtomicBool,
     pub(crate) unready: Mutex<Vec<String>>,
     pub(crate) asked: Mutex<Vec<String>>,
-}
-
-pub(crate) fn id(n: u128) -> Uuid {
-    Uuid::from_u128(n)
-}
-
-fn raw(text: &str) -> Arc<RawValue> {
-    RawValue::from_string(text.to_owned()).expect("JSON").into()
 }
 
 impl Doors {
@@ -128,6 +124,10 @@ fn quarantined(n: u128) -> Quarantined {
         definition_version: 1,
         at: beginning(),
         status: Status::Held,
+        incident: None,
+        copies: 0,
+        released_as: None,
+        edits: Vec::new(),
     }
 }
 
@@ -186,7 +186,7 @@ impl Records for Doors {
         let state = EndpointState::Halted;
         let holder = Some(knarr_model::NodeId(id(9)));
         let name = "url-scan".into();
-        Ok(vec![EndpointRow { name, state, epoch: 4, guard_version: 0, holder }])
+        Ok(vec![EndpointRow { name, state, epoch: 4, guard_version: 0, holder, stop: None }])
     }
 
     async fn quarantine(
@@ -241,7 +241,7 @@ impl Transport for Doors {
     async fn close(&self) {}
 }
 
-fn saga() -> Saga {
+pub(crate) fn saga() -> Saga {
     let row = RowShape {
         states: Vec::new(),
         on: EventShape::Message("Knarr.UrlScan:CancelScan".to_owned()),
@@ -263,6 +263,41 @@ fn saga() -> Saga {
     }
 }
 
+/// A broker that takes everything and has nothing.
+pub(crate) struct Broker;
+
+#[async_trait]
+impl Publisher for Broker {
+    async fn publish(&self, messages: &[Outgoing]) -> Vec<Published> {
+        vec![Published::Confirmed; messages.len()]
+    }
+}
+
+#[async_trait]
+impl Transport for Broker {
+    async fn consume(&self, _: &ReceiveEndpoint) -> Result<Box<dyn Consumer>, TransportError> {
+        Err(TransportError::Refused("nothing is consumed here".to_owned()))
+    }
+
+    async fn declare(&self, _: &ReceiveEndpoint) -> Result<(), TransportError> {
+        Ok(())
+    }
+
+    async fn depth(&self, _: &str) -> Result<Depth, TransportError> {
+        Ok(Depth { ready: 0, consumers: 1 })
+    }
+
+    fn health(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn address(&self, endpoint: &str) -> String {
+        format!("loopback://localhost/{endpoint}")
+    }
+
+    async fn close(&self) {}
+}
+
 /// A listener on a port of its own, and a client.
 pub(crate) struct Api {
     pub(crate) doors: Arc<Doors>,
@@ -282,8 +317,19 @@ impl Api {
             asked: Mutex::default(),
         });
         let (unready, clock) = (doors.clone(), Arc::new(ManualClock::new(1)));
+        // Nobody gives orders here, so an empty store takes them.
+        let store = Arc::new(MemoryStore::new(clock.clone()));
+        let orders = knarr_guard::desk::Doors {
+            guarded: store.clone(),
+            records: store.clone(),
+            incidents: store.clone(),
+            clock: clock.clone(),
+            sagas: Arc::new(Scans),
+        };
         let sources = Sources {
             records: doors.clone(),
+            incidents: store,
+            desk: Desk::new(orders, sender()),
             transport: doors.clone(),
             clock: clock.clone() as Arc<dyn Clock>,
             sagas: vec![saga()],
@@ -299,7 +345,8 @@ impl Api {
                 }]
             }),
         };
-        let mut settings = Settings::new(Token::new(TOKEN).expect("long enough"));
+        let mut settings =
+            Settings::new(Tokens::default().with_admin(&Token::new(TOKEN).expect("long enough")));
         settings.max_body = 4096;
         settings.deadline = Duration::from_millis(500);
         let bound = bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");

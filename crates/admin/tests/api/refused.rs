@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::doors::{Api, TOKEN, id, told};
+use crate::doors::{Api, TOKEN, told};
+use crate::ids::id;
 
 #[tokio::test]
 async fn nothing_of_the_api_is_shown_without_the_token() {

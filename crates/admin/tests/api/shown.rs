@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::doors::{Api, id, is_as_recorded};
+use crate::doors::{Api, is_as_recorded};
+use crate::ids::id;
 
 #[tokio::test]
 async fn every_route_answers_in_its_recorded_form() {

@@ -1,5 +1,6 @@
 //! `knarr demo`: the whole of it on one machine, without broker, database, network or keys.
 
+mod contained;
 mod expected;
 mod play;
 mod show;

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use super::play;
 use super::show::Show;
-use super::urls::SAMPLES;
+use super::urls::{End, SAMPLES};
+use super::{contained, play};
 
 #[derive(Debug, Args)]
 struct Wanted {
@@ -86,14 +86,15 @@ async fn demo(wanted: &Wanted) -> anyhow::Result<bool> {
     let scans = played?;
     show.done();
     show.summary(&scans, clock.monotonic().saturating_sub(began))?;
+    let failed = scans.all().iter().find(|scan| scan.sample.end == End::Failed);
+    if let Some(scan) = failed.filter(|scan| scan.is_as_expected()) {
+        contained::tell(&stage, scan.id, &show).await?;
+    }
     if wanted.keep {
         show.say(&format!("\nStill up: {}\nctrl-c ends it.", stage.server.console()));
         stop.await;
     } else {
-        show.say(
-            "The message whose run failed waits in quarantine for a person. With --keep everything \
-             stays up to be looked at.",
-        );
+        show.say("\nIt waits for a person. With --keep everything stays up to be looked at.");
     }
     stage.stop().await;
     Ok(scans.are_as_expected())

@@ -3,4 +3,5 @@
 mod demo;
 mod program;
 mod serving;
+mod steering;
 mod wrong;

@@ -37,7 +37,9 @@ fn wrong_command_lines_exit_2_and_help_exits_0() {
         "sagas",
         "instances",
         "endpoints",
+        "incidents",
         "quarantine",
+        "audit",
         "completions",
     ];
     for verb in verbs {

@@ -95,7 +95,12 @@ fn start(
     permit: OwnedSemaphorePermit,
     ended: &mpsc::Sender<Ended>,
 ) {
-    if node != shared.node.id() || !shared.node.hold(task.id) {
+    if node != shared.node.id() {
+        return;
+    }
+    if !shared.node.hold(task.id) {
+        // An older attempt at it still ends here: it is offered again after that.
+        shared.reclaim();
         return;
     }
     shared.counters.attempts.add(1);

@@ -2,6 +2,7 @@
 
 mod activities;
 mod backlog;
+mod counts;
 mod lease;
 mod relay;
 mod scheduler;
@@ -9,6 +10,7 @@ mod sweep;
 mod unclaimed;
 
 pub(crate) use activities::run as run_calls;
+pub(crate) use counts::run as run_counts;
 pub(crate) use lease::keep as keep_lease;
 pub(crate) use relay::{RelaySeat, run as run_relay, take_over};
 pub(crate) use scheduler::run as run_scheduler;

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use knarr_model::ports::transport::Published;
 use knarr_model::quarantine::{Quarantined, Status};
 use knarr_model::work::{Chunk, Outgoing};
-use knarr_model::{Class, Digest, MessageId, Name, NodeId, RowId, ids};
+use knarr_model::{Class, Digest, InstanceId, MessageId, Name, NodeId, RowId, ids};
 use tokio::sync::mpsc;
 
 use super::backlog::{Backlog, Waiting};
@@ -22,6 +22,8 @@ pub(crate) struct RelaySeat {
     pub(crate) finished: Arc<Finished>,
 }
 
+/// A round that begins so soon after its commit needs no look at what was withdrawn since.
+const FRESH: Duration = Duration::from_secs(1);
 /// Chunks taken to the wire in one go at most.
 const CHUNKS_AT_ONCE: usize = 8;
 
@@ -105,14 +107,18 @@ impl Relay {
         for waiting in stale {
             self.done(&waiting);
         }
-        for Handed { chunk, node } in handed {
+        let mut fresh = Vec::new();
+        for Handed { chunk, node, committed_at } in handed {
             if node != self.node {
                 self.forget(chunk.messages.len());
                 self.shared.let_go_chunks(&[chunk.id]);
                 continue;
             }
-            self.open(&chunk, &mut batch);
+            let first = committed_at.is_some_and(|at| clock.monotonic() - at <= FRESH);
+            self.open(&chunk, if first { &mut fresh } else { &mut batch });
         }
+        let mut batch = self.without_withdrawn(batch).await;
+        batch.append(&mut fresh);
         if batch.is_empty() {
             self.backlog.concluded();
             return;
@@ -121,6 +127,51 @@ impl Relay {
         let answers = self.shared.ports.transport.publish(&messages).await;
         self.conclude(batch, answers).await;
         self.backlog.concluded();
+    }
+
+    /// Leaves out messages of runs that have been purged since they were committed. The round right
+    /// after a commit needs no such look: that commit compared the guard's version under the fence.
+    async fn without_withdrawn(&mut self, batch: Vec<Waiting>) -> Vec<Waiting> {
+        if self.shared.settings.mutations().ignore_withdrawn {
+            return batch;
+        }
+        let mut runs: BTreeMap<Name, BTreeSet<(InstanceId, u32)>> = BTreeMap::new();
+        for waiting in &batch {
+            if let (Some(open), Some(of)) =
+                (self.open.get(&waiting.chunk), waiting.message.sequence)
+            {
+                runs.entry(open.endpoint.clone()).or_default().insert((of.instance, of.run));
+            }
+        }
+        let mut withdrawn = BTreeSet::new();
+        for (endpoint, runs) in runs {
+            let asked: Vec<_> = runs.into_iter().collect();
+            match self.shared.ports.store.withdrawn(&endpoint, &asked).await {
+                Ok(found) => {
+                    withdrawn.extend(found.into_iter().map(|run| (endpoint.clone(), run)));
+                }
+                Err(error) => {
+                    // What may be withdrawn is not sent on a guess.
+                    tracing::warn!(%endpoint, "messages wait for the store: {error}");
+                    let clock = &self.shared.ports.clock;
+                    let (now, spread) = (clock.monotonic(), clock.random(1000));
+                    self.backlog.failed(batch, now, spread);
+                    return Vec::new();
+                }
+            }
+        }
+        let mut going = Vec::with_capacity(batch.len());
+        for waiting in batch {
+            let run = waiting.message.sequence.map(|of| (of.instance, of.run));
+            let of = self.open.get(&waiting.chunk).map(|open| open.endpoint.clone());
+            if of.zip(run).is_some_and(|of| withdrawn.contains(&of)) {
+                tracing::info!(id = %waiting.message.id, "not sent: its run was purged");
+                self.done(&waiting);
+            } else {
+                going.push(waiting);
+            }
+        }
+        going
     }
 
     /// Takes a chunk on: its messages go now, or wait behind those that could not go.
@@ -264,6 +315,10 @@ impl Relay {
             definition_version: 0,
             at: self.shared.ports.clock.now(),
             status: Status::Held,
+            incident: None,
+            copies: 0,
+            released_as: None,
+            edits: Vec::new(),
         }
     }
 
@@ -317,7 +372,7 @@ pub(crate) async fn take_over(shared: Arc<Shared>, relays: Vec<mpsc::WeakSender<
                     let Some(relay) = relays[next].upgrade() else { return };
                     shared.hold_chunks([chunk.id]);
                     shared.unpublished.fetch_add(chunk.messages.len(), Ordering::Relaxed);
-                    let _ = relay.send(Handed { chunk, node }).await;
+                    let _ = relay.send(Handed { chunk, node, committed_at: None }).await;
                 }
                 shared.pause(shared.settings.poll).await;
             }

@@ -103,7 +103,13 @@ async fn round(shared: &Shared, claim: &Claim) -> Result<bool, StoreError> {
 /// Puts a claimed row on its lane, once.
 pub(super) async fn hand(shared: &Shared, serving: &Serving, node: NodeId, incoming: Incoming) {
     let Some((_, row)) = incoming.row() else { return };
-    if node != shared.node.id() || !shared.node.hold(row) {
+    if node != shared.node.id() {
+        return;
+    }
+    if !shared.node.hold(row) {
+        // An older delivery of it is on its way here, perhaps to learn that its row was gone: a
+        // purged run that is back has the same rows. It comes again once that one is done with.
+        shared.reclaim();
         return;
     }
     let instance = route::lane_instance(&*serving.saga, &incoming, |_| None);

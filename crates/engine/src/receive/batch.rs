@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use knarr_guard::Admission;
+use knarr_guard::{Admission, Blocks};
 use knarr_model::commit::{Key, Origin};
 use knarr_model::ports::spawn::LaneThread;
-use knarr_model::ports::store::{Load, Loaded, StoreError};
+use knarr_model::ports::store::{EndpointRow, EndpointState, Load, Loaded, StoreError};
 use knarr_model::ports::transport::Settlement;
 use knarr_model::work::{CHUNK_MESSAGES, Chunk};
 use knarr_model::{Commit, CommitOutcome, InstanceId, MessageId, RowId, Slice};
@@ -20,14 +20,14 @@ use super::fate::{Fate, FateKind};
 use super::fold::{Forced, Situation};
 use super::returned::return_all;
 use super::router;
-use super::step::{Decided, decide_batch};
+use super::step::{Decided, Whole, decide_batch};
 use crate::delivery::{Body, Incoming, Source};
 use crate::shared::{Finished, Handed, Serving, Shared};
 
 /// Runs the batches of one lane.
 pub(super) struct Batches {
-    shared: Arc<Shared>,
-    serving: Arc<Serving>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) serving: Arc<Serving>,
     name: String,
     thread: Box<dyn LaneThread>,
     outbox: mpsc::Sender<Handed>,
@@ -37,7 +37,7 @@ pub(super) struct Batches {
 
 /// What is learnt about a batch while it goes round.
 #[derive(Default)]
-struct Round {
+pub(super) struct Round {
     forced: BTreeMap<MessageId, Forced>,
     origins: BTreeMap<(InstanceId, u32), Option<Origin>>,
     /// Keys that behaviours took, looked up once they turned out to be there.
@@ -46,7 +46,7 @@ struct Round {
 }
 
 /// What to do after one try.
-enum Next {
+pub(super) enum Next {
     /// Done; these go round again with the next batch.
     Done(Vec<Incoming>),
     /// Once more with this batch.
@@ -55,6 +55,8 @@ enum Next {
     Refused(Vec<Incoming>, String),
     /// These cannot all be in one commit.
     Apart(Vec<Incoming>),
+    /// The first ones go on their own, then the others.
+    Split(Vec<Incoming>, Vec<Incoming>),
 }
 
 impl Batches {
@@ -93,6 +95,7 @@ impl Batches {
                     parts.push(part);
                 }
                 Next::Refused(part, _) | Next::Apart(part) => halve(part, &mut parts),
+                Next::Split(first, rest) => parts.extend([rest, first]),
             }
         }
         lost
@@ -111,25 +114,40 @@ impl Batches {
         if self.is_fenced(&loaded, &batch) {
             return self.fenced(batch).await;
         }
+        let blocks = match self.blocks(loaded.endpoint.guard_version).await {
+            Ok(Some(blocks)) => blocks,
+            // The block set has changed since: what was loaded is out of date.
+            Ok(None) => return Next::Again(batch),
+            Err(error) => return self.store_failed(batch, round, &error).await,
+        };
         if batch.len() > 1 && !self.fits(&loaded) {
             return Next::Apart(batch);
         }
-        let (epoch, guard_version) = (loaded.endpoint.epoch, loaded.endpoint.guard_version);
+        let row = loaded.endpoint.clone();
         if self.shared.settings.mutations().ack_before_commit {
             settle_done(&batch, &vec![true; batch.len()]).await;
         }
-        let (batch, decided) = match self.decide(batch, loaded, round).await {
+        let (mut batch, decided) = match self.decide(batch, loaded, blocks, round).await {
             Ok(decided) => decided,
             Err(batch) => return Next::Again(batch),
         };
-        if !decided.needs.is_empty() {
-            return self.fetch_origins(batch, decided.needs, round).await;
-        }
+        let decided = match decided {
+            Decided::Whole(decided) => decided,
+            Decided::Needs(runs) => return self.fetch_origins(batch, runs, round).await,
+            Decided::Before(n) => {
+                let rest = batch.split_off(n);
+                return Next::Split(batch, rest);
+            }
+            Decided::Failed(failure) => return self.contain(batch, *failure, round).await,
+            Decided::Outdated(message, by) => {
+                return self.let_through(batch, message, by, round).await;
+            }
+        };
         self.remember_keys(&decided);
         for warning in &decided.warnings {
             tracing::warn!(endpoint = %self.serving.endpoint.name, "{warning}");
         }
-        self.commit(batch, decided, (epoch, guard_version), round).await
+        self.commit(batch, decided, &row, round).await
     }
 
     /// Rows claimed under an id that this node has lost are somebody else's now.
@@ -192,7 +210,7 @@ impl Batches {
     }
 
     /// The endpoint is halted, or another node's: everything goes back, nothing is held.
-    async fn fenced(&self, batch: Vec<Incoming>) -> Next {
+    pub(super) async fn fenced(&self, batch: Vec<Incoming>) -> Next {
         self.shared.counters.fenced.add(1);
         self.serving.changed.notify_one();
         return_all(&self.shared, batch).await;
@@ -201,7 +219,7 @@ impl Batches {
         Next::Done(Vec::new())
     }
 
-    async fn store_failed(
+    pub(super) async fn store_failed(
         &self,
         batch: Vec<Incoming>,
         round: &mut Round,
@@ -223,6 +241,7 @@ impl Batches {
         &mut self,
         batch: Vec<Incoming>,
         loaded: Loaded,
+        blocks: Arc<Blocks>,
         round: &mut Round,
     ) -> Result<(Vec<Incoming>, Decided), Vec<Incoming>> {
         let situation = Situation {
@@ -238,6 +257,9 @@ impl Batches {
             },
             max_data: self.shared.settings.max_data,
             mutations: self.shared.settings.mutations(),
+            publish_faults: self.shared.settings.publish_faults,
+            mirror_errors: self.shared.settings.mirror_errors,
+            blocks,
         };
         let batch = Arc::new(batch);
         let answer = Arc::new(Mutex::new(None));
@@ -318,7 +340,7 @@ impl Batches {
         Next::Again(batch)
     }
 
-    fn remember_keys(&self, decided: &Decided) {
+    fn remember_keys(&self, decided: &Whole) {
         const KNOWN_KEYS: usize = 10_000;
         if decided.resolved.is_empty() {
             return;
@@ -333,8 +355,8 @@ impl Batches {
     async fn commit(
         &self,
         batch: Vec<Incoming>,
-        decided: Decided,
-        (epoch, guard_version): (i64, i64),
+        decided: Whole,
+        row: &EndpointRow,
         round: &mut Round,
     ) -> Next {
         let node = self.shared.node.id();
@@ -352,9 +374,9 @@ impl Batches {
             endpoint: self.serving.endpoint.name.clone(),
             saga: self.serving.saga.name().clone(),
             node,
-            epoch,
-            guard_version,
-            ordered: self.serving.endpoint.ordered,
+            epoch: row.epoch,
+            guard_version: row.guard_version,
+            ordered: self.serving.endpoint.ordered || row.state == EndpointState::Probing,
             slices: decided.slices,
             chunk_ids: chunk_ids.clone(),
             finished_chunks: finished_chunks.clone(),
@@ -377,7 +399,9 @@ impl Batches {
             Ok(CommitOutcome::Committed { lost, chunks }) => {
                 self.hand_over(chunks, node).await;
                 hints.give(&self.shared);
-                Next::Done(self.settle(batch, &decided.fates, &lost).await)
+                let carried = self.settle(batch, &decided.fates, &lost).await;
+                self.judge(&decided.fates, &lost, row.state).await;
+                Next::Done(carried)
             }
             Ok(CommitOutcome::Fenced) => self.fenced(batch).await,
             Ok(CommitOutcome::Gone(rows)) => {
@@ -443,11 +467,12 @@ impl Batches {
     }
 
     /// Committed chunks go straight on; confirms overlap the next batch.
-    async fn hand_over(&self, chunks: Vec<Chunk>, node: knarr_model::NodeId) {
+    pub(super) async fn hand_over(&self, chunks: Vec<Chunk>, node: knarr_model::NodeId) {
+        let committed_at = Some(self.shared.ports.clock.monotonic());
         for chunk in chunks {
             self.shared.unpublished.fetch_add(chunk.messages.len(), Ordering::Relaxed);
             // The relay outlives the lanes; were it gone, the row would still be taken over.
-            let _ = self.outbox.send(Handed { chunk, node }).await;
+            let _ = self.outbox.send(Handed { chunk, node, committed_at }).await;
         }
     }
 
@@ -487,8 +512,10 @@ impl Batches {
                 FateKind::Applied => &counters.applied,
                 FateKind::Duplicate => &counters.duplicates,
                 FateKind::PassedOver => &counters.passed_over,
-                FateKind::Parked => &counters.parked,
-                FateKind::Quarantined => &counters.quarantined,
+                FateKind::Parked | FateKind::Failed => &counters.parked,
+                FateKind::Quarantined(_) => &counters.quarantined,
+                FateKind::Blocked(_) => &counters.blocked,
+                FateKind::Condemned => continue,
             };
             counter.add(1);
         }
@@ -537,7 +564,7 @@ impl Hints {
 }
 
 /// Acks the kept ones of a batch, grouped by the consumer they came from.
-async fn settle_done(batch: &[Incoming], kept: &[bool]) {
+pub(super) async fn settle_done(batch: &[Incoming], kept: &[bool]) {
     let mut done = Vec::with_capacity(batch.len());
     let mut by = None;
     for (incoming, kept) in batch.iter().zip(kept) {

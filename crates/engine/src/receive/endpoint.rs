@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use knarr_guard::Admission;
-use knarr_model::ports::StoreError;
-use knarr_model::ports::store::{EndpointRow, Load};
+use knarr_model::ports::store::Load;
 use knarr_model::ports::transport::{Consumer, Delivery};
 use tokio::sync::mpsc;
 
+use super::effects::QUARANTINE_ID;
 use super::router;
 use crate::delivery::lane_of;
 use crate::shared::{Serving, Shared};
@@ -128,6 +128,11 @@ async fn route(
 ) -> bool {
     shared.counters.received.add(1);
     shared.counters.without_id.add(usize::from(delivery.without_id));
+    if let Some(id) = delivery.headers.text(QUARANTINE_ID).and_then(|id| id.parse().ok()) {
+        // Somebody moved it back: it is known, starts nothing, and its row counts it.
+        shared.counters.returned_mirrors.add(1);
+        *serving.counts.lock().copies.entry(id).or_default() += 1;
+    }
     let incoming = router::of_delivery(&*serving.saga, delivery, settler);
     let instance = router::lane(serving, &incoming);
     let door = &serving.lanes[lane_of(instance, serving.lanes.len())];
@@ -148,68 +153,5 @@ async fn wait_for_change(shared: &Shared, serving: &Serving) {
         biased;
         () = shared.tokens.process().cancelled() => {}
         _ = admission.changed() => {}
-    }
-}
-
-/// Reads the endpoint's row now and then, and whenever a fence was met: the row is the truth.
-pub(crate) async fn watch(shared: Arc<Shared>, serving: Arc<Serving>) {
-    let mut failures = 0;
-    while !shared.is_stopping() {
-        match read(&shared, &serving).await {
-            Ok(row) => {
-                failures = 0;
-                heed(&shared, &serving, &row).await;
-            }
-            Err(error) => {
-                failures += 1;
-                tracing::warn!("cannot read endpoint {}: {error}", serving.endpoint.name);
-                shared.back_off(failures).await;
-            }
-        }
-        tokio::select! {
-            biased;
-            () = shared.tokens.process().cancelled() => {}
-            () = serving.changed.notified() => {}
-            () = shared.ports.clock.sleep(shared.settings.endpoint_poll) => {}
-        }
-    }
-}
-
-/// The endpoint's row. One that only one node may serve is asked for on the way.
-async fn read(shared: &Shared, serving: &Serving) -> Result<EndpointRow, StoreError> {
-    let (store, name) = (&shared.ports.store, &serving.endpoint.name);
-    if serving.endpoint.ordered && shared.node.is_valid(shared.ports.clock.monotonic()) {
-        store.hold(name, shared.node.id()).await
-    } else {
-        store.endpoint(name).await
-    }
-}
-
-/// Does what the endpoint's row says.
-async fn heed(shared: &Shared, serving: &Serving, row: &EndpointRow) {
-    let endpoint = &row.name;
-    let now = shared.admit(serving, row);
-    let closed = serving.is_closed();
-    let before = serving.admission.send_replace(now);
-    if serving.is_closed() && !closed {
-        match now {
-            Admission::Wait => {
-                tracing::warn!(%endpoint, holder = ?row.holder, "another process serves it now");
-            }
-            _ => tracing::warn!(%endpoint, epoch = row.epoch, "halted: nothing is decided"),
-        }
-        shared.tokens.halt(endpoint);
-        give_back(shared, serving).await;
-    } else if now == Admission::Go && before != Admission::Go {
-        tracing::info!(%endpoint, epoch = row.epoch, "open");
-        shared.due.notify_one();
-        shared.calls.notify_one();
-    }
-}
-
-async fn give_back(shared: &Shared, serving: &Serving) {
-    let node = shared.node.id();
-    if let Err(error) = shared.ports.store.give_back(node, &serving.endpoint.name).await {
-        tracing::warn!("claims of {} stay until the lease ends: {error}", serving.endpoint.name);
     }
 }

@@ -1,7 +1,7 @@
 //! What became of one message, and what it is called in the journal.
 
-use knarr_model::InstanceId;
 use knarr_model::work::CallEnd;
+use knarr_model::{Class, InstanceId};
 
 use crate::delivery::{Body, Incoming};
 
@@ -20,7 +20,13 @@ pub(crate) enum FateKind {
     Duplicate,
     PassedOver,
     Parked,
-    Quarantined,
+    /// Its behaviour failed; it is tried again.
+    Failed,
+    Quarantined(Class),
+    /// A copy of a set-aside start message; that one's row counts it.
+    Blocked(uuid::Uuid),
+    /// Its run failed: the batch does not commit it, the guard takes it.
+    Condemned,
 }
 
 /// What the journal calls it.

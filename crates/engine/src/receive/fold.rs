@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use knarr_guard::{Blocks, Failure};
 use knarr_model::commit::{Again, JournalRow, Key, KeyRow, Origin, Outcome};
-use knarr_model::instance::Book;
 use knarr_model::ports::store::Loaded;
 use knarr_model::work::{Parked, ParkedReason};
 use knarr_model::{Digest, Instance, InstanceId, MessageId, Name, RowId, Slice};
@@ -27,6 +27,12 @@ pub(crate) struct Situation {
     /// Bytes that the data of one instance may have.
     pub(crate) max_data: usize,
     pub(crate) mutations: crate::settings::Mutations,
+    /// Whether faults that nobody in particular waits for are published.
+    pub(crate) publish_faults: bool,
+    /// Whether copies of set-aside messages go to `<endpoint>_error`.
+    pub(crate) mirror_errors: bool,
+    /// What may not start.
+    pub(crate) blocks: std::sync::Arc<Blocks>,
 }
 
 /// A failure that no behaviour caused.
@@ -52,6 +58,8 @@ pub(crate) struct Draft {
     pub(crate) last_applied: Option<MessageId>,
 }
 
+/// How often a waiting message looks again that was parked before its instance was known.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// Parked messages that one commit can number: far more than a batch has.
 const SEQ_BITS: u32 = 20;
 
@@ -81,6 +89,10 @@ pub(crate) struct Fold<'a> {
     /// A message whose instance cannot be stored after it, and why.
     pub(crate) refused: Option<(MessageId, String)>,
     pub(crate) warnings: Vec<String>,
+    /// A run that failed: nothing else is decided before the guard has dealt with it.
+    pub(crate) failure: Option<Box<Failure>>,
+    /// A start message that an older definition's block may let through.
+    pub(crate) outdated: Option<(MessageId, uuid::Uuid)>,
 }
 
 impl<'a> Fold<'a> {
@@ -110,6 +122,8 @@ impl<'a> Fold<'a> {
             needs: Vec::new(),
             refused: None,
             warnings: Vec::new(),
+            failure: None,
+            outdated: None,
         }
     }
 
@@ -147,15 +161,15 @@ impl<'a> Fold<'a> {
             || self.drafts.get(&Some(id)).is_some_and(|draft| draft.changed)
     }
 
-    /// Puts a tombstone in the instance's place.
-    pub(crate) fn bury(&mut self, tombstone: Instance) {
-        let id = tombstone.id;
-        if let Ok(live) = self.at.saga.open(id, Some(&tombstone)) {
-            self.live.insert(id, live);
-        }
-        let draft = self.draft(Some(id));
-        draft.changed = true;
-        draft.slice.instance = Some(tombstone);
+    /// Whether the instance was taken up in this batch.
+    pub(crate) fn is_live(&self, id: InstanceId) -> bool {
+        self.live.contains_key(&id)
+    }
+
+    /// Takes up an instance whose run is over for its next run: a release may start it again.
+    pub(crate) fn reopen(&mut self, over: &Instance) {
+        self.live.insert(over.id, self.at.saga.reopen(over));
+        self.draft(Some(over.id)).produced = 0;
     }
 
     /// Whether `incoming` has to wait behind an earlier message of its instance, and until when.
@@ -262,6 +276,9 @@ impl<'a> Fold<'a> {
         }
         if let Some((kind, row)) = incoming.row() {
             let reason = matches!(incoming.source, Source::Parked { .. }).then_some(reason);
+            let placed = !matches!(incoming.source, Source::Parked { placed: false, .. });
+            // A row that names no instance is woken by nothing: it looks again by itself.
+            let due_at = if placed { due_at } else { due_at.or(Some(self.at.now + LOOK_AGAIN)) };
             let again = Again { kind, row, due_at, attempt, error, reason };
             self.draft(instance).slice.again.push(again);
         } else if let Some(envelope) = incoming.envelope().cloned() {
@@ -317,10 +334,7 @@ impl<'a> Fold<'a> {
         for (key, mut draft) in std::mem::take(&mut self.drafts) {
             if let (Some(id), true) = (key, draft.changed) {
                 let version = self.at.loaded.instances.get(&id).map_or(0, |i| i.version) + 1;
-                let saved = match draft.slice.instance.take() {
-                    Some(tombstone) => Ok(Some(tombstone)),
-                    None => self.live.get(&id).map_or(Ok(None), |live| live.save()),
-                };
+                let saved = self.live.get(&id).map_or(Ok(None), |live| live.save());
                 match saved {
                     Ok(Some(mut instance)) => {
                         instance.version = version;
@@ -363,9 +377,4 @@ impl<'a> Fold<'a> {
 /// The parked row of a message: the same however often it is parked anew.
 fn parked_row(saga: &Name, message: MessageId) -> RowId {
     RowId(knarr_model::ids::derived_id(&[b"parked", saga.as_bytes(), message.as_bytes()]))
-}
-
-/// The book of a run that is over.
-pub(crate) fn closed_book(book: &Book) -> Book {
-    Book { applied: book.applied, produced: book.produced, ..Book::default() }
 }

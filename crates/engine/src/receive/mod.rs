@@ -1,16 +1,18 @@
 //! From delivery to commit: endpoint → router → lane → batch → step → settle.
 
 mod batch;
+mod contain;
 mod effects;
 mod endpoint;
 mod fate;
 mod fold;
 mod lane;
+mod oversight;
 mod returned;
 mod router;
 mod settle;
 mod step;
-mod tombstone;
 
-pub(crate) use endpoint::{serve, watch};
+pub(crate) use endpoint::serve;
 pub(crate) use lane::run as run_lane;
+pub(crate) use oversight::watch;

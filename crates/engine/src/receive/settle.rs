@@ -1,19 +1,21 @@
-//! What becomes of a message that failed: again, set aside, or the end of its run.
+//! What becomes of a message that failed: again, set aside, or the end of its run, which is the guard's.
 
 use bytes::Bytes;
-use knarr_guard::{Verdict as Judgement, judge};
-use knarr_model::commit::{Origin, Outcome};
+use knarr_guard::{Failing, Failure, Verdict as Judgement, judge};
+use knarr_model::commit::{JournalRow, Origin, Outcome};
 use knarr_model::durations::later;
 use knarr_model::fault::{MAX_REASON, cut};
 use knarr_model::format::{MASS_TRANSIT, masstransit};
+use knarr_model::incident::FailedAt;
+use knarr_model::instance::PURGED;
 use knarr_model::quarantine::{Quarantined, Status};
-use knarr_model::work::ParkedReason;
+use knarr_model::work::{Outgoing, ParkedReason};
 use knarr_model::{Class, Envelope, Headers, Instance, InstanceId, MessageId, digest, ids};
 use serde_json::json;
 
+use super::effects::{fault, mirror, receive_fault};
 use super::fate::{Fate, FateKind, event_name};
 use super::fold::Fold;
-use super::tombstone::tombstone;
 use crate::delivery::{Body, Incoming, Source};
 
 /// A number in 0..1000 that spreads retries, the same whenever the message is decided.
@@ -38,19 +40,19 @@ pub(crate) fn failed(
             let due = Some(later(fold.at.now, delay));
             let error = errors.first().map(|text| cut(text, MAX_REASON));
             fold.park(incoming, Some(instance), ParkedReason::Retry, due, attempt, error);
-            Fate { key: Some(instance), kind: FateKind::Parked }
+            Fate { key: Some(instance), kind: FateKind::Failed }
         }
-        Judgement::SetAside(class) => {
-            let live = fold.saved(instance).filter(|saved| !saved.is_over());
-            match live {
-                Some(_) => fail_run(fold, incoming, instance, event, class, errors),
-                None => set_aside(fold, incoming, Some(instance), class, errors, None),
+        Judgement::SetAside(class) => match fold.saved(instance) {
+            Some(saved) if saved.is_over() => {
+                set_aside(fold, incoming, Some(instance), class, errors, None)
             }
-        }
+            _ => fail_run(fold, incoming, instance, event, class, errors),
+        },
     }
 }
 
-/// A run has failed: its start message is set aside, the run's row becomes its tombstone.
+/// A run has failed, or a start message beyond its budget: the guard takes it from here. Nothing of
+/// it is part of a batch's commit.
 pub(crate) fn fail_run(
     fold: &mut Fold<'_>,
     incoming: &Incoming,
@@ -60,45 +62,110 @@ pub(crate) fn fail_run(
     mut errors: Vec<String>,
 ) -> Fate {
     let key = Some(instance);
-    let fate = Fate { key, kind: FateKind::Quarantined };
-    let Some(saved) = fold.saved(instance) else {
+    let condemned = Fate { key, kind: FateKind::Condemned };
+    let saved = fold.saved(instance).filter(|saved| !saved.is_over());
+    let starts = matches!(&incoming.body, Body::Message { correlated, .. } if correlated.starts);
+    if saved.is_none() && !starts {
         return set_aside(fold, incoming, key, class, errors, None);
+    }
+    let stored = fold.at.loaded.instances.get(&instance).map(|stored| stored.version);
+    let mut start = None;
+    if let (Some(saved), Some(_)) = (&saved, stored) {
+        let Some(origin) = fold.at.origins.get(&(instance, saved.run)) else {
+            fold.needs.push((instance, saved.run));
+            return condemned;
+        };
+        errors.push(format!("failed at {event} ({}) in state {}", incoming.id, saved.state));
+        start =
+            origin.as_ref().map(|origin| of_origin(fold, incoming, saved, origin, class, &errors));
+    }
+    let state = saved.as_ref().map(|saved| saved.state.clone());
+    let start =
+        start.unwrap_or_else(|| of_incoming(fold, incoming, key, class, &errors, state.as_deref()));
+    let run = saved.as_ref().zip(stored).map(|(saved, version)| Failing {
+        instance,
+        run: saved.run,
+        version,
+    });
+    let to_state = if run.is_some() { Some(PURGED.to_owned()) } else { state.clone() };
+    let journal = JournalRow {
+        message_id: journal_id(incoming, stored),
+        to_state,
+        run: run.map(|run| run.run),
+        ..fold.journal(incoming, event, key, state.as_deref(), Outcome::Quarantined)
     };
-    let drafted = fold.draft(key).slice.origin.clone();
-    let origin = match drafted {
-        Some(origin) => Some(origin),
-        None => match fold.at.origins.get(&(instance, saved.run)) {
-            Some(origin) => origin.clone(),
-            None => {
-                fold.needs.push((instance, saved.run));
-                return fate;
-            }
+    let faults = failed_told(fold, incoming, &start, run);
+    let saga = &fold.at.saga;
+    let steps = run.map(|run| saga.purge_steps(instance, run.run)).unwrap_or_default();
+    fold.failure = Some(Box::new(Failure {
+        saga: saga.name().clone(),
+        run,
+        epoch: fold.at.loaded.endpoint.epoch,
+        policy: saga.failures(),
+        start,
+        failed_at: FailedAt {
+            message_id: incoming.id,
+            event: event.to_owned(),
+            envelope: incoming.envelope().cloned(),
+            row: incoming.row().map(|(_, row)| row),
+            attempts: incoming.failures() + 1,
         },
-    };
-    errors.push(format!("failed at {event} ({}) in state {}", incoming.id, saved.state));
-    let row = match &origin {
-        Some(origin) => of_origin(fold, incoming, &saved, origin, class, &errors),
-        None => of_incoming(fold, incoming, key, class, &errors, Some(&saved.state)),
-    };
-    let journal = fold.journal(incoming, event, key, Some(&saved.state), Outcome::Quarantined);
-    fold.finish(incoming, key, Some(journal));
-    close(fold, &saved);
-    fold.bury(tombstone(&saved));
-    let slice = &mut fold.draft(key).slice;
-    slice.quarantine.push(row);
-    slice.forget_origin = Some(saved.run);
-    slice.origin = None;
-    fold.wake_deferred(instance);
-    fate
+        journal,
+        taken: incoming.row(),
+        faults,
+        steps,
+    }));
+    condemned
 }
 
-/// Cancels what a run has open.
-fn close(fold: &mut Fold<'_>, saved: &Instance) {
-    let slice = &mut fold.draft(Some(saved.id)).slice;
-    slice.timers.clear();
-    slice.tasks.clear();
-    slice.cancelled_timers.extend(saved.book.timers.values().map(|timer| timer.token));
-    slice.cancelled_tasks.extend(saved.book.calls.iter().map(|call| call.token));
+/// When a run has failed, whoever sent its start message is told, and whoever sent the message at
+/// which it failed.
+fn failed_told(
+    fold: &Fold<'_>,
+    incoming: &Incoming,
+    start: &Quarantined,
+    run: Option<Failing>,
+) -> Vec<Outgoing> {
+    let at = fold.at;
+    let origin = run.and_then(|run| at.origins.get(&(run.instance, run.run)).cloned().flatten());
+    let first = origin.map(|origin| origin.envelope);
+    let other = incoming
+        .envelope()
+        .filter(|last| first.as_ref().is_none_or(|first| first.message_id != last.message_id));
+    let envelopes = first.iter().chain(other);
+    let version = run.map(|run| run.version);
+    let faults = envelopes.filter_map(|of| fault(at, of, start.class, &start.errors, version));
+    faults.chain(mirror(at, start)).collect()
+}
+
+/// A timer or call that comes back by `retry` is journaled anew, so its failure has a line of its own.
+fn journal_id(incoming: &Incoming, version: Option<i64>) -> MessageId {
+    match &incoming.body {
+        Body::Timer(_) | Body::Ended(_) => {
+            let version = version.unwrap_or_default().to_be_bytes();
+            MessageId(ids::derived_id(&[b"failed", incoming.id.as_bytes(), &version]))
+        }
+        Body::Message { .. } | Body::Bad { .. } => incoming.id,
+    }
+}
+
+/// A copy of a set-aside start message starts nothing.
+pub(crate) fn blocked(
+    fold: &mut Fold<'_>,
+    incoming: &Incoming,
+    instance: InstanceId,
+    by: uuid::Uuid,
+) -> Fate {
+    let key = Some(instance);
+    let event = event_name(incoming);
+    let journal = fold.journal(incoming, &event, key, None, Outcome::Quarantined);
+    fold.finish(incoming, key, Some(journal));
+    if let Some(asked) = incoming.envelope().filter(|asked| asked.request_id.is_some()) {
+        let reason = format!("a copy of it is set aside as {by}: it starts nothing");
+        let told = fault(fold.at, asked, Class::Failed, &[reason], None);
+        fold.draft(key).slice.outgoing.extend(told);
+    }
+    Fate { key, kind: FateKind::Blocked(by) }
 }
 
 /// One message is set aside; nothing else changes.
@@ -111,11 +178,14 @@ pub(crate) fn set_aside(
     state: Option<&str>,
 ) -> Fate {
     let row = of_incoming(fold, incoming, instance, class, &errors, state);
+    let told = told(fold, incoming, &row);
     let event = event_name(incoming);
     let journal = fold.journal(incoming, &event, instance, state, Outcome::Quarantined);
     fold.finish(incoming, instance, Some(journal));
-    fold.draft(instance).slice.quarantine.push(row);
-    Fate { key: instance, kind: FateKind::Quarantined }
+    let slice = &mut fold.draft(instance).slice;
+    slice.quarantine.push(row);
+    slice.outgoing.extend(told);
+    Fate { key: instance, kind: FateKind::Quarantined(class) }
 }
 
 /// The same id with another body: set aside under (id, digest); the journal keeps the first.
@@ -126,9 +196,27 @@ pub(crate) fn conflict(
     reason: String,
 ) -> Fate {
     let row = of_incoming(fold, incoming, None, Class::IdConflict, &[reason], None);
+    let told = told(fold, incoming, &row);
     fold.finish(incoming, key, None);
-    fold.draft(key).slice.quarantine.push(row);
-    Fate { key, kind: FateKind::Quarantined }
+    let slice = &mut fold.draft(key).slice;
+    slice.quarantine.push(row);
+    slice.outgoing.extend(told);
+    Fate { key, kind: FateKind::Quarantined(Class::IdConflict) }
+}
+
+/// Who waits for a set-aside message is told, once; teams with tools on `_error` get their copy.
+fn told(fold: &Fold<'_>, incoming: &Incoming, row: &Quarantined) -> Vec<Outgoing> {
+    let at = fold.at;
+    let fault = match (&incoming.body, incoming.envelope()) {
+        // What is asked for inside is nobody's message.
+        (Body::Timer(_) | Body::Ended(_), _) => None,
+        (_, Some(envelope)) => fault(at, envelope, row.class, &row.errors, None),
+        (_, None) => {
+            let media = row.content_type.as_deref();
+            receive_fault(at, incoming.id, media, row.class, &row.errors)
+        }
+    };
+    fault.into_iter().chain(mirror(at, row)).collect()
 }
 
 fn of_incoming(
@@ -213,6 +301,10 @@ fn blank(fold: &Fold<'_>, incoming: &Incoming, class: Class, errors: &[String]) 
         definition_version: fold.at.saga.version(),
         at: fold.at.now,
         status: Status::Held,
+        incident: None,
+        copies: 0,
+        released_as: None,
+        edits: Vec::new(),
     }
 }
 
@@ -251,6 +343,7 @@ fn row_id(endpoint: &str, message: MessageId, digest: knarr_model::Digest) -> uu
     ids::derived_id(&[b"quarantine", endpoint.as_bytes(), message.as_bytes(), &digest.0])
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

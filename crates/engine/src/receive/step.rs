@@ -1,9 +1,10 @@
 //! Decides one message after another, purely, and folds what each asks for into slices.
 
-use knarr_guard::{Verdict as Judgement, judge};
+use knarr_guard::release::RELEASE;
+use knarr_guard::{Failure, Met, Verdict as Judgement, judge};
 use knarr_model::commit::{JournalRow, Key, KeyRow, KeyWrite, Origin, Outcome};
 use knarr_model::durations::later;
-use knarr_model::instance::{FINAL, INITIAL};
+use knarr_model::instance::{FINAL, INITIAL, PURGED};
 use knarr_model::work::{CallEnd, ParkedReason};
 use knarr_model::{Class, Instance, InstanceId, MessageId, Slice, digest};
 use knarr_saga::definition::{BadMessage, Cause, Correlated, Decision, Event, Target, Verdict};
@@ -11,7 +12,7 @@ use knarr_saga::definition::{BadMessage, Cause, Correlated, Decision, Event, Tar
 use super::effects;
 use super::fate::{Fate, FateKind, event_name};
 use super::fold::{Fold, Forced, Situation};
-use super::settle;
+use super::settle::{self, hex};
 use crate::delivery::{Body, Incoming, keyed_instance};
 
 /// How often and how far apart a message with an unknown business key is tried (behaviours 19).
@@ -20,12 +21,24 @@ const MISSING_DELAY: std::time::Duration = std::time::Duration::from_secs(2);
 const NEWER_DEFINITION_DELAY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What a batch comes to.
-pub(crate) struct Decided {
+pub(crate) enum Decided {
+    /// It can be committed.
+    Whole(Whole),
+    /// These start messages must be read first.
+    Needs(Vec<(InstanceId, u32)>),
+    /// Message number n needs the guard: those before it are committed first.
+    Before(usize),
+    /// The first message's run failed.
+    Failed(Box<Failure>),
+    /// The first message starts a run that an older definition's block may let through.
+    Outdated(MessageId, uuid::Uuid),
+}
+
+/// A batch that can be committed.
+pub(crate) struct Whole {
     pub(crate) slices: Vec<Slice>,
     /// Per message, in order, whose slice it is part of.
     pub(crate) fates: Vec<Fate>,
-    /// Start messages that must be read before this can be committed.
-    pub(crate) needs: Vec<(InstanceId, u32)>,
     /// Keys that messages of this batch named, and whom they are for.
     pub(crate) resolved: Vec<(Key, InstanceId)>,
     pub(crate) warnings: Vec<String>,
@@ -48,12 +61,23 @@ pub(crate) fn decide_batch(
         if let Some(refused) = fold.refused.take() {
             return Err(refused);
         }
+        if n > 0 && (fold.failure.is_some() || fold.outdated.is_some()) {
+            return Ok(Decided::Before(n));
+        }
+        if let Some(failure) = fold.failure.take() {
+            return Ok(Decided::Failed(failure));
+        }
+        if let Some((message, by)) = fold.outdated.take() {
+            return Ok(Decided::Outdated(message, by));
+        }
+        if !fold.needs.is_empty() {
+            return Ok(Decided::Needs(std::mem::take(&mut fold.needs)));
+        }
     }
     step(batch.len());
-    let needs = std::mem::take(&mut fold.needs);
     let warnings = std::mem::take(&mut fold.warnings);
     let resolved = fold.keys.iter().map(|(key, row)| (key.clone(), row.instance)).collect();
-    Ok(Decided { slices: fold.into_slices()?, fates, needs, resolved, warnings })
+    Ok(Decided::Whole(Whole { slices: fold.into_slices()?, fates, resolved, warnings }))
 }
 
 fn decide_one(fold: &mut Fold<'_>, incoming: &Incoming) -> Fate {
@@ -130,6 +154,9 @@ fn decide_for(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) ->
     if let Some(fate) = newer_definition(fold, incoming, instance) {
         return fate;
     }
+    if let Some(fate) = after_purge(fold, incoming, instance) {
+        return fate;
+    }
     let event_name = event_name(incoming);
     if let Err(reason) = fold.live(instance).map(drop) {
         let errors = vec![format!("instance {instance} cannot be read: {reason}")];
@@ -149,6 +176,44 @@ fn decide_for(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) ->
     let decision = live.decide(&cause, &event(incoming, saved.as_ref()));
     fold.warnings.extend(decision.warnings.iter().cloned());
     conclude(fold, incoming, instance, decision)
+}
+
+/// What a tombstone, or a block, says to a message; a release begins the instance's next run.
+fn after_purge(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) -> Option<Fate> {
+    let Body::Message { envelope, correlated } = &incoming.body else { return None };
+    let stored = fold.at.loaded.instances.get(&instance);
+    let purged = stored.is_some_and(|stored| stored.state == PURGED);
+    // Only the guard makes such a row under the message's own id; what a person let go is not
+    // stopped by the block of another set-aside message that says the same.
+    let own_row = incoming.row().is_some_and(|(_, row)| row.0 == incoming.id.0);
+    let released = own_row && envelope.headers.get(RELEASE).is_some();
+    if correlated.starts && !released && (purged || !fold.exists(instance)) {
+        let saga = fold.at.saga.name();
+        let print = || hex(&digest::fingerprint(saga, &correlated.urn, &envelope.message));
+        match fold.at.blocks.meet(incoming.id, print, fold.at.saga.version()) {
+            Met::Nothing => {}
+            Met::Blocked(block) => {
+                return Some(settle::blocked(fold, incoming, instance, block.quarantined));
+            }
+            Met::Outdated(block) => {
+                fold.outdated = Some((incoming.id, block.quarantined));
+                return Some(Fate { key: Some(instance), kind: FateKind::Condemned });
+            }
+        }
+    }
+    let stored = stored?;
+    if released && correlated.starts && stored.is_over() && !fold.is_live(instance) {
+        fold.reopen(stored);
+        return None;
+    }
+    if purged && stored.book.holds && !fold.is_live(instance) {
+        let attempt = incoming.failures();
+        fold.park(incoming, Some(instance), ParkedReason::Held, None, attempt, None);
+        // The tombstone stays as it is: only the guard changes it.
+        fold.draft(Some(instance)).changed = false;
+        return Some(Fate { key: Some(instance), kind: FateKind::Parked });
+    }
+    None
 }
 
 /// A message whose failure is known before it is decided.

@@ -20,6 +20,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "Address and port of the admin API, health and metrics. Port 0 takes a free one."),
     Setting::told("KNARR_ADMIN_TOKEN", "made at the first start, kept in the file `admin-token` of the data directory",
         "The token that opens the admin API, at least 16 characters. Must be set when listening beyond loopback.").secret(),
+    Setting::unset("KNARR_TOKENS",
+        "A file of further tokens for the admin API, one a line: `name role hash`, where the role is `read`, \
+         `operate` or `admin` and the hash what `printf %s <token> | sha256sum` prints; `#` begins a comment. Read at start."),
     Setting::new("KNARR_LOG", "info",
         "What is logged: a level, or levels by target as in `info,knarr_engine=debug`."),
     Setting::new("KNARR_LOG_FORMAT", "human",

@@ -214,3 +214,22 @@ fn levels_and_forms_of_the_log_are_read() {
     let told: Vec<String> = log(&bad).expect_err("wrong").iter().map(ToString::to_string).collect();
     assert!(told[0].starts_with("KNARR_LOG: ") && told[1].starts_with("KNARR_LOG_FORMAT: "));
 }
+
+#[test]
+fn s0_01_each_wrong_line_of_the_token_file_is_told_with_its_file_and_number() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tokens");
+    let named = path.to_str().expect("text");
+    let secret = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    std::fs::write(&path, format!("# ours\nanna operate {secret}\n")).expect("written");
+    assert!(config(&[("KNARR_TOKENS", named)]).is_ok());
+    std::fs::write(&path, format!("anna boss {secret}\notto read\n")).expect("written");
+    let wrongs = config(&[("KNARR_TOKENS", named)]).err().expect("two are wrong");
+    assert_eq!(wrongs.len(), 2, "{wrongs:?}");
+    for (wrong, line) in wrongs.iter().zip(["line 1: `boss`", "line 2: is not three words"]) {
+        assert!(wrong.starts_with(&format!("KNARR_TOKENS: {named}, {line}")), "{wrong}");
+        assert!(!wrong.contains(secret), "{wrong}");
+    }
+    let gone = wrong(&[("KNARR_TOKENS", "/nowhere/tokens")]);
+    assert!(gone.starts_with("KNARR_TOKENS: cannot read /nowhere/tokens"), "{gone}");
+}

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use knarr_admin::Token;
+use knarr_admin::{Token, Tokens};
 use knarr_model::topology::{Declare, QueueKind, ReceiveEndpoint, Subscription, WithoutId};
 use tracing_subscriber::EnvFilter;
 
@@ -46,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) listen: SocketAddr,
     pub(crate) token: Option<Token>,
+    /// Those of the file, the admin's not among them.
+    pub(crate) tokens: Tokens,
     pub(crate) engine: knarr_engine::Settings,
     endpoint: ReceiveEndpoint,
 }
@@ -59,6 +61,7 @@ impl Config {
         let store = noted(&mut wrongs, store(values, &data_dir));
         let listen = noted(&mut wrongs, listen(values));
         let token = noted(&mut wrongs, token(values));
+        let tokens = tokens(values, &mut wrongs);
         let engine = engine(values, &mut wrongs);
         let endpoint = endpoint(values, &engine, &mut wrongs);
         if let (Some(BrokerAt::Embedded), Some(StoreAt::Postgres { .. })) = (&broker, &store) {
@@ -76,10 +79,15 @@ impl Config {
         }
         match (broker, store, listen, token) {
             (Some(broker), Some(store), Some(listen), Some(token)) if wrongs.is_empty() => {
-                Ok(Config { broker, store, data_dir, listen, token, engine, endpoint })
+                Ok(Config { broker, store, data_dir, listen, token, tokens, engine, endpoint })
             }
             _ => Err(wrongs),
         }
+    }
+
+    /// The largest message that endpoints take, in bytes.
+    pub(crate) fn max_body(&self) -> usize {
+        self.endpoint.max_body
     }
 
     /// The receive endpoint of this name.
@@ -139,6 +147,24 @@ fn listen(values: &Values) -> Result<SocketAddr, Wrong> {
 fn token(values: &Values) -> Result<Option<Token>, Wrong> {
     const NAME: &str = "KNARR_ADMIN_TOKEN";
     values.text(NAME).map(|text| Token::new(text).map_err(|why| Wrong::new(NAME, why))).transpose()
+}
+
+/// The tokens of the file, each wrong line told by itself.
+fn tokens(values: &Values, wrongs: &mut Vec<Wrong>) -> Tokens {
+    const NAME: &str = "KNARR_TOKENS";
+    let Some(path) = values.text(NAME) else { return Tokens::default() };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            wrongs.push(Wrong::new(NAME, format!("cannot read {path}: {error}")));
+            return Tokens::default();
+        }
+    };
+    Tokens::read(&text).unwrap_or_else(|lines| {
+        let told = |(line, why)| Wrong::new(NAME, format!("{path}, line {line}: {why}"));
+        wrongs.extend(lines.into_iter().map(told));
+        Tokens::default()
+    })
 }
 
 fn engine(values: &Values, wrongs: &mut Vec<Wrong>) -> knarr_engine::Settings {

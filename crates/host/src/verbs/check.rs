@@ -129,7 +129,8 @@ fn of_saga(laid: &Laid, saga: &dyn Definition) -> Vec<Found> {
 /// Live instances that these definitions cannot take up.
 async fn against(sagas: &[Arc<dyn Definition>], config: &Config) -> Result<Vec<Found>, Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let store = compose::store(config, false, &clock).await?;
+    // Before a deploy the new definitions' own tables need not be there yet.
+    let store = compose::store(config, false, &[], &clock).await?;
     let records = store.records();
     let mut found = Vec::new();
     for saga in sagas {

@@ -1,8 +1,9 @@
-//! `instances list|show`: what runs, and one instance with everything around it.
+//! `instances`: what runs, one instance with everything around it; cancel, purge, resume.
 
 use serde_json::Value;
 
 use super::operate::{List, Reach, cell, segment, time};
+use super::orders::{Given, How};
 use crate::app::App;
 use crate::error::Error;
 use crate::out;
@@ -31,6 +32,43 @@ pub(crate) enum Verb {
         #[command(flatten)]
         reach: Reach,
     },
+    /// End a run; what the saga wrote elsewhere stays, and `resume` brings it back
+    Cancel {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        how: How,
+    },
+    /// End a run and remove what the saga wrote elsewhere; its own data are kept in an incident
+    Purge {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Bring back the run that the instance's incident keeps
+    Resume {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+/// Which instance.
+#[derive(Debug, clap::Args)]
+pub(crate) struct One {
+    /// The saga
+    saga: String,
+    /// The instance's id
+    id: String,
+}
+
+impl One {
+    fn order(&self, verb: &str) -> Given {
+        let (saga, id) = (segment(&self.saga), segment(&self.id));
+        Given::post(format!("/api/v1/sagas/{saga}/instances/{id}/{verb}"))
+    }
 }
 
 pub(crate) async fn run(app: App, verb: Verb) -> Result<(), Error> {
@@ -57,6 +95,9 @@ pub(crate) async fn run(app: App, verb: Verb) -> Result<(), Error> {
                 false => show(&instance),
             }
         }
+        Verb::Cancel { one, how } => how.give(&app, one.order("cancel")).await,
+        Verb::Purge { one, how } => how.give(&app, one.order("purge")).await,
+        Verb::Resume { one, how } => how.give(&app, one.order("resume")).await,
     }
 }
 

@@ -8,6 +8,7 @@ use super::flags::Flags;
 use crate::app::App;
 use crate::clock::SystemClock;
 use crate::error::Error;
+use crate::laid::findings;
 use crate::{compose, out};
 
 #[derive(Debug, clap::Args)]
@@ -18,7 +19,12 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(app: App, args: Args) -> Result<(), Error> {
     args.flags.begin_log(&app, false)?;
-    let (_, config) = app.resolve(&args.flags.settings())?;
+    let (laid, config) = app.resolve(&args.flags.settings())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    out::line(&compose::migrate(&config, &clock).await?)
+    // A table that must not start must not change anything either.
+    let wrong = findings(&laid.sagas, &laid.activities);
+    if !wrong.is_empty() {
+        return Err(Error::Findings(wrong));
+    }
+    out::line(&compose::migrate(&config, &laid.scripts(), &clock).await?)
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use knarr_admin::Token;
 use knarr_http::BaseUrl;
-use reqwest::{Method, RequestBuilder, StatusCode};
+pub(super) use reqwest::Method;
+use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 
 use super::flags::Flags;
@@ -83,6 +84,22 @@ impl Api {
     /// POST of one object.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Error> {
         self.ask(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// An order, under a key if one is given.
+    pub(crate) async fn order(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        key: Option<&str>,
+        body: &Value,
+    ) -> Result<Value, Error> {
+        let mut request = self.request(method, path).query(query).json(body);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        self.ask(request).await
     }
 
     /// Every row of a list, page by page, or the first `limit` of them.

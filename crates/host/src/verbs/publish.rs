@@ -1,6 +1,5 @@
 //! `publish`: one message by hand, to the broker, or on the embedded default through the server.
 
-use std::io::Read;
 use std::sync::Arc;
 
 use knarr_admin::Draft;
@@ -17,7 +16,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::sender::sender;
 use crate::server::publish;
-use crate::{compose, out};
+use crate::{compose, out, read};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -71,13 +70,8 @@ pub(crate) async fn run(app: App, args: Args) -> Result<(), Error> {
 /// What the argument names.
 fn text(argument: &str) -> Result<String, Error> {
     match argument.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| Error::Failed(format!("cannot read {path}: {error}"))),
-        None if argument == "-" => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text)?;
-            Ok(text)
-        }
+        Some(path) => read::text(path),
+        None if argument == "-" => read::text(argument),
         None => Ok(argument.to_owned()),
     }
 }

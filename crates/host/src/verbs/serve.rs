@@ -9,7 +9,7 @@ use crate::{out, signals};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Take the store's schema as it is; an older one is refused
+    /// Take the store's schema and the sagas' own tables as they are; older ones are refused
     #[arg(long)]
     no_migrate: bool,
     #[command(flatten)]

@@ -2,6 +2,9 @@
 
 pub mod activity;
 pub mod clock;
+pub mod endpoint;
+pub mod guard;
+pub mod incidents;
 pub mod permit;
 pub mod records;
 pub mod spawn;
@@ -11,6 +14,8 @@ pub mod trouble;
 
 pub use activity::{Activity, Attempt};
 pub use clock::Clock;
+pub use guard::Guarded;
+pub use incidents::Incidents;
 pub use permit::{Permits, Quota};
 pub use records::Records;
 pub use spawn::Spawn;

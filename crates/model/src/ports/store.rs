@@ -5,65 +5,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 
 use crate::commit::{Commit, CommitOutcome, Key, KeyRow, Origin, Outcome};
 use crate::digest::Digest;
 use crate::ids::{InstanceId, MessageId, Name, NodeId, RowId};
 use crate::instance::Instance;
+pub use crate::ports::endpoint::{EndpointRow, EndpointState, Stop};
+use crate::ports::guard::Guarded;
 use crate::ports::permit::Permits;
 pub use crate::ports::trouble::StoreError;
 use crate::quarantine::Quarantined;
 use crate::work::{ActivityTask, AttemptRecord, Chunk, Claim, EndedCall, Outgoing, Parked, Timer};
-
-/// Where an endpoint stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EndpointState {
-    /// Messages flow.
-    Open,
-    /// Stopped by a failure or a person; nothing is decided.
-    Halted,
-    /// One node tries a few messages.
-    Probing,
-    /// Intake stops without an incident; internal deliveries go on.
-    Paused,
-}
-
-impl EndpointState {
-    /// The state as it is stored and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            EndpointState::Open => "open",
-            EndpointState::Halted => "halted",
-            EndpointState::Probing => "probing",
-            EndpointState::Paused => "paused",
-        }
-    }
-
-    /// Reads the stored word.
-    pub fn parse(text: &str) -> Option<EndpointState> {
-        [EndpointState::Open, EndpointState::Halted, EndpointState::Probing, EndpointState::Paused]
-            .into_iter()
-            .find(|state| state.as_str() == text)
-    }
-}
-
-/// The endpoint's row: the truth about halts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndpointRow {
-    /// Its name.
-    pub name: Name,
-    /// Where it stands.
-    pub state: EndpointState,
-    /// Rises with every halt; nothing commits at an old one.
-    pub epoch: i64,
-    /// Rises with every change of the block set.
-    pub guard_version: i64,
-    /// The only node that serves an `ordered` endpoint; none once it has left.
-    #[serde(default)]
-    pub holder: Option<NodeId>,
-}
 
 /// What a batch needs to know.
 #[derive(Clone, Debug)]
@@ -125,7 +77,7 @@ pub struct Unclaimed {
 
 /// A store. Everything it answered `Ok` to is durable, whatever dies next.
 #[async_trait]
-pub trait Store: Permits {
+pub trait Store: Permits + Guarded {
     /// Makes the endpoint's row if there is none, and returns it.
     async fn endpoint(&self, name: &Name) -> Result<EndpointRow, StoreError>;
 

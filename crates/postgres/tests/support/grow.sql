@@ -33,3 +33,17 @@ INSERT INTO knarr.parked (id, endpoint, saga, message_id, digest, instance, seq,
 SELECT gen_random_uuid(), 'orders', 'order', gen_random_uuid(), '\x00', gen_random_uuid(), 1,
        'retry', 1, now() + interval '1 day', '{}'
 FROM generate_series(1, 30000);
+
+INSERT INTO knarr.quarantine (id, endpoint, saga, message_id, digest, class, status, at, detail,
+                              body)
+SELECT gen_random_uuid(), 'orders', 'order', gen_random_uuid(), '\x00', 'unhandled', 'held', now(),
+       '{}', ''
+FROM generate_series(1, 30000);
+
+INSERT INTO knarr.withdrawn (instance, run, endpoint)
+SELECT gen_random_uuid(), 1, 'orders'
+FROM generate_series(1, 30000);
+
+INSERT INTO knarr.block (quarantined, endpoint, by, value, definition_version, lets)
+SELECT gen_random_uuid(), 'billing', 'id', n::text, 1, gen_random_uuid()
+FROM generate_series(1, 30000) n;

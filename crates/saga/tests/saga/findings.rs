@@ -352,3 +352,69 @@ fn mt_219_a_message_that_names_no_instance_is_a_finding_at_start() {
     assert_eq!((finding.severity, finding.code), (Severity::Error, "no-correlation"));
     assert!(finding.text.starts_with("adrift: Test:Nameless names no instance"), "{finding}");
 }
+
+found!(
+    sql_that_is_missing_twice_there_or_no_statement,
+    BadSql,
+    |m| {
+        sound(m, |_, _| BadSql);
+        m.statement("note", Dialects::same("DELETE FROM a"));
+        m.statement("note", Dialects::same("DELETE FROM a"));
+        m.statement("ends", Dialects::same("COMMIT"));
+        m.purge_step("empty", ("DELETE FROM a WHERE b = $1", " -- nothing"));
+        m.purge_step("greedy", ("DELETE FROM a WHERE b = $3", "DELETE FROM a"));
+        m.migration("two", ("CREATE TABLE a (b int); COMMIT", "CREATE TABLE a (b)"));
+    },
+    [
+        (Error, "duplicate-sql", "bad-sql: two statements are called `note`"),
+        (
+            Error,
+            "bad-sql",
+            "bad-sql: statement `ends` for Postgres: it begins with COMMIT, but may begin with \
+             INSERT, UPDATE, DELETE, MERGE, REPLACE, WITH, SELECT, CALL"
+        ),
+        (
+            Error,
+            "bad-sql",
+            "bad-sql: statement `ends` for SQLite: it begins with COMMIT, but may begin with \
+             INSERT, UPDATE, DELETE, MERGE, REPLACE, WITH, SELECT, CALL"
+        ),
+        (Error, "bad-sql", "bad-sql: purge step `empty` for SQLite: its text is empty"),
+        (
+            Error,
+            "bad-sql",
+            "bad-sql: migration `two` for Postgres: COMMIT cannot be part of the transaction that \
+             migrations share"
+        ),
+        (
+            Error,
+            "bad-sql",
+            "bad-sql: purge step `greedy` takes more parameters than the instance's id and the run"
+        )
+    ]
+);
+
+found!(
+    s0_13_tables_of_its_own_that_nothing_purges,
+    Unpurged,
+    |m| {
+        sound(m, |_, _| Unpurged);
+        m.statement("note", Dialects::same("DELETE FROM a"));
+    },
+    [(
+        Warning,
+        "no-purge-step",
+        "unpurged: it has tables of its own and no m.purge_step(..): what a failed run wrote there \
+         stays"
+    )]
+);
+
+found!(
+    a_restart_that_does_not_wait,
+    Restless,
+    |m| {
+        sound(m, |_, _| Restless);
+        m.restart_after(seconds(0));
+    },
+    [(Error, "bad-restart", "restless: restart_after(0) would never let it stand still")]
+);

@@ -113,7 +113,8 @@ pub(crate) fn raw<T: Serialize>(value: &T) -> Arc<RawValue> {
     to_raw_value(value).expect("JSON").into()
 }
 
-/// Effects in short: `publish Name`, `call Name`, `set name`, `cancel`, `withdraw`, `finish`.
+/// Effects in short: `publish Name`, `call Name`, `set name`, `cancel`, `withdraw`,
+/// `sql name`, `finish`.
 pub(crate) fn told(decision: &Decision) -> Vec<String> {
     let tell = |effect: &Effect| match effect {
         Effect::Message(message) => {
@@ -125,6 +126,7 @@ pub(crate) fn told(decision: &Decision) -> Vec<String> {
         Effect::Unschedule { .. } => "cancel".to_owned(),
         Effect::Call(call) => format!("call {}", call.call),
         Effect::Withdraw { .. } => "withdraw".to_owned(),
+        Effect::Sql(statement) => format!("sql {}", statement.name),
         Effect::Finish => "finish".to_owned(),
     };
     decision.effects.iter().map(tell).collect()

@@ -11,5 +11,6 @@ mod finishing;
 mod kit;
 mod late;
 mod repeatable;
+mod tables;
 mod timers;
 mod together;

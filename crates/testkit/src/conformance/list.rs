@@ -205,6 +205,14 @@ macro_rules! for_each_store_case {
                 endpoints_are_listed_as_they_stand
                 pe_098_a_spoilt_instance_does_not_hide_its_neighbours
             }
+            statements {
+                a_statement_is_carried_out_with_its_commit
+                a_commit_that_writes_nothing_carries_no_statement_out
+                an_impossible_statement_is_the_datas_fault_and_undoes_its_commit
+                pe_099_a_commit_tried_again_carries_its_statements_out_once
+                each_parameter_arrives_as_the_type_it_is_meant_for
+                s0_13_a_runs_entries_are_deleted_and_no_others
+            }
             timers {
                 pe_133_a_due_time_in_the_past_fires_at_once
                 a_timer_is_claimed_when_due_and_not_before

@@ -235,6 +235,8 @@ fn write(rows: &mut Rows, now: DateTime<Utc>, mutations: Mutations, saga: &Name,
     for row in &slice.quarantine {
         rows.set_aside(row);
     }
+    // It knows no SQL: cases and stories look at what would have been carried out.
+    rows.statements.extend(slice.statements);
 }
 
 fn wait_again(rows: &mut Rows, again: Again) {

@@ -4,14 +4,18 @@ mod calls;
 mod claims;
 mod commit;
 mod due;
+mod guarded;
+mod incidents;
 mod load;
 mod nodes;
 mod outbox;
 mod parked;
 mod permits;
+mod plan;
 mod purge;
 mod records;
 mod rows;
+mod scene;
 mod store;
 
 pub use rows::{CallRow, Claimed, InstanceRow, JournalEntry, Mutations, OutboxRow, Rows};

@@ -44,10 +44,19 @@ pub(super) fn take(rows: &mut Rows, now: DateTime<Utc>, node: NodeId, limit: usi
 }
 
 pub(super) fn shrink(rows: &mut Rows, chunk: RowId, left: &[Outgoing], set_aside: &[Quarantined]) {
-    // A chunk that is gone was dealt with, or withdrawn.
+    // A chunk that is gone was dealt with, or withdrawn; and what was withdrawn does not come back.
     let Some(row) = rows.outbox.get_mut(&chunk) else { return };
-    row.chunk.messages = left.to_vec();
-    if left.is_empty() {
+    let endpoint = row.chunk.endpoint.clone();
+    row.chunk.messages = left
+        .iter()
+        .filter(|message| {
+            message
+                .sequence
+                .is_none_or(|of| !rows.withdrawn.contains(&(endpoint.clone(), of.instance, of.run)))
+        })
+        .cloned()
+        .collect();
+    if row.chunk.messages.is_empty() {
         rows.outbox.remove(&chunk);
     }
     for row in set_aside {

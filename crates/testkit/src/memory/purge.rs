@@ -10,15 +10,21 @@ use serde_json::value::RawValue;
 
 use super::rows::Rows;
 
-/// The endpoint's row, made if there is none.
-pub(super) fn endpoint<'a>(rows: &'a mut Rows, name: &Name) -> &'a mut EndpointRow {
-    rows.endpoint.entry(name.clone()).or_insert_with(|| EndpointRow {
+/// The row of an endpoint that nobody has stopped yet.
+pub(super) fn new_endpoint(name: &Name) -> EndpointRow {
+    EndpointRow {
         name: name.clone(),
         state: EndpointState::Open,
         epoch: 1,
         guard_version: 0,
+        stop: None,
         holder: None,
-    })
+    }
+}
+
+/// The endpoint's row, made if there is none.
+pub(super) fn endpoint<'a>(rows: &'a mut Rows, name: &Name) -> &'a mut EndpointRow {
+    rows.endpoint.entry(name.clone()).or_insert_with(|| new_endpoint(name))
 }
 
 /// Gives the endpoint to a live node if nobody alive holds it.
@@ -43,6 +49,7 @@ pub(super) fn halt(rows: &mut Rows, name: &Name) -> EndpointRow {
 pub(super) fn resume(rows: &mut Rows, name: &Name) -> EndpointRow {
     let row = endpoint(rows, name);
     row.state = EndpointState::Open;
+    row.stop = None;
     row.clone()
 }
 

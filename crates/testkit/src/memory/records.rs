@@ -29,7 +29,7 @@ fn parse(cursor: &str) -> Result<Place, StoreError> {
 }
 
 /// The page of `items` that `request` asks for, newest first.
-fn page<T>(
+pub(super) fn page<T>(
     mut items: Vec<T>,
     place: impl Fn(&T) -> Place,
     request: &PageRequest,

@@ -6,9 +6,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use knarr_model::commit::{JournalRow, Key, KeyRow, Origin};
 use knarr_model::ids::{InstanceId, MessageId, Name, NodeId, RowId};
+use knarr_model::incident::{Audit, Block, Incident, Whole};
 use knarr_model::instance::Instance;
 use knarr_model::ports::store::{EndpointRow, EndpointState};
 use knarr_model::quarantine::Quarantined;
+use knarr_model::statement::Statement;
 use knarr_model::work::{ActivityTask, CallEnd, Chunk, Parked, Timer};
 use uuid::Uuid;
 
@@ -39,9 +41,21 @@ pub struct Rows {
     pub node: BTreeMap<NodeId, DateTime<Utc>>,
     /// Messages set aside.
     pub quarantine: BTreeMap<Uuid, Quarantined>,
+    /// Incidents.
+    pub incident: BTreeMap<Uuid, Incident>,
+    /// What incidents keep of their runs.
+    pub snapshot: BTreeMap<Uuid, Whole>,
+    /// Start messages that may not start a run again, by the set-aside message that blocks.
+    pub block: BTreeMap<Uuid, Block>,
+    /// Runs whose messages no longer leave, by endpoint.
+    pub withdrawn: BTreeSet<(Name, InstanceId, u32)>,
+    /// Who did what, by its place in the order of writing.
+    pub audit: BTreeMap<u64, Audit>,
     /// Purses by name and window: the window last drawn from, by number, and permits taken in it.
     pub permit: BTreeMap<(String, Duration), (u128, u32)>,
-    /// How many journal rows and chunks were ever written: the order in which they were.
+    /// Statements on the sagas' own tables that commits would have carried out, in order.
+    pub statements: Vec<Statement>,
+    /// How many journal rows, chunks and lines of the audit were ever written: the order in which they were.
     pub written: u64,
 }
 
@@ -115,9 +129,14 @@ impl Rows {
         self.node.get(&node).is_some_and(|until| *until > now)
     }
 
-    /// Whether internal deliveries of the endpoint are given out: unless it is halted.
+    /// Whether internal deliveries of the endpoint are given out: unless it is halted, or paused
+    /// together with what waits in the store.
     pub fn gives_out(&self, endpoint: &Name) -> bool {
-        self.endpoint.get(endpoint).is_some_and(|row| row.state != EndpointState::Halted)
+        self.endpoint.get(endpoint).is_some_and(|row| match row.state {
+            EndpointState::Halted => false,
+            EndpointState::Paused => !row.stop.as_ref().is_some_and(|stop| stop.internal_too),
+            EndpointState::Open | EndpointState::Probing => true,
+        })
     }
 
     /// The next place in the order of writing.
@@ -126,14 +145,26 @@ impl Rows {
         self.written
     }
 
-    /// Sets a message aside unless the same one is already.
-    pub(super) fn set_aside(&mut self, row: &Quarantined) {
-        let same = self.quarantine.values().any(|have| {
+    /// The set-aside message that is the same one as `row`.
+    pub(super) fn same_set_aside(&self, row: &Quarantined) -> Option<Uuid> {
+        let same = self.quarantine.values().find(|have| {
             have.endpoint == row.endpoint
                 && have.message_id == row.message_id
                 && have.digest == row.digest
         });
-        if !same {
+        same.map(|have| have.id)
+    }
+
+    /// Whether a message has a final outcome, or waits.
+    pub(super) fn knows(&self, saga: &Name, message: MessageId) -> bool {
+        let mut waiting = self.parked.values().map(|held| &held.row);
+        self.journal.contains_key(&(saga.clone(), message))
+            || waiting.any(|row| row.saga == *saga && row.message_id == message)
+    }
+
+    /// Sets a message aside unless the same one is already.
+    pub(super) fn set_aside(&mut self, row: &Quarantined) {
+        if self.same_set_aside(row).is_none() {
             self.quarantine.insert(row.id, row.clone());
         }
     }

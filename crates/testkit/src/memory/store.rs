@@ -45,6 +45,12 @@ impl MemoryStore {
         }
     }
 
+    /// The same tables with other faults built in.
+    #[must_use]
+    pub fn with_mutations(&self, mutations: Mutations) -> Self {
+        MemoryStore { mutations, ..self.clone() }
+    }
+
     /// The tables as they are now.
     pub fn rows(&self) -> Rows {
         self.rows.lock().clone()
@@ -56,13 +62,13 @@ impl MemoryStore {
     }
 
     /// Runs `act` on the tables at the present time.
-    fn at_now<R>(&self, act: impl FnOnce(&mut Rows, DateTime<Utc>) -> R) -> R {
+    pub(super) fn at_now<R>(&self, act: impl FnOnce(&mut Rows, DateTime<Utc>) -> R) -> R {
         let now = self.clock.now();
         act(&mut self.rows.lock(), now)
     }
 
     /// Wakes whoever waits for work.
-    fn hint(&self) {
+    pub(super) fn hint(&self) {
         self.hint.notify_waiters();
     }
 }

@@ -15,8 +15,8 @@ use super::world::World;
 /// The outside world that calls go to.
 pub(super) struct Outside {
     world: Arc<World>,
-    /// Which key each instance's call was made with.
-    keys: Mutex<BTreeMap<(Uuid, &'static str), Uuid>>,
+    /// Which key the call of each run was made with.
+    keys: Mutex<BTreeMap<(Uuid, u32, &'static str), Uuid>>,
 }
 
 impl Outside {
@@ -30,7 +30,7 @@ impl Answers for Arc<Outside> {
         let world = &self.world;
         world.log(|| format!("attempt {} at {call} of {}", attempt.number, attempt.instance));
         let key = attempt.idempotency_key;
-        let before = self.keys.lock().insert((attempt.instance.0, call), key);
+        let before = self.keys.lock().insert((attempt.instance.0, attempt.run, call), key);
         if before.is_some_and(|before| before != key) {
             world.violation(format!("{call} of {} got a second key", attempt.instance));
         }

@@ -64,7 +64,8 @@ impl Broker {
         let mut handed = Vec::new();
         while handed.len() < max && !state.ready.is_empty() {
             let depth = state.ready.len().min(4) as u64;
-            let at = if dice.strikes(|f| f.reorder) { dice.below(depth) as usize } else { 0 };
+            let at =
+                if dice.strikes("reorder", |f| f.reorder) { dice.below(depth) as usize } else { 0 };
             let Some(mut message) = state.ready.remove(at) else { break };
             message.deliveries += 1;
             state.next_tag += 1;

@@ -1,5 +1,7 @@
 //! Chance from a seed, and which faults it may bring.
 
+use std::collections::BTreeMap;
+
 use parking_lot::Mutex;
 
 /// How often each fault happens, in thousandths of the calls it can happen to.
@@ -25,8 +27,10 @@ pub struct Faults {
     pub ack_lost: u32,
     /// Crashes of a node, per thousand ticks of the world.
     pub crash: u32,
-    /// Halts by an operator, per thousand ticks.
-    pub halt: u32,
+    /// A node's way to the broker is cut for a while: nothing that it publishes is taken.
+    pub outage: u32,
+    /// Verbs of an operator, per thousand moments in which one looks up.
+    pub operate: u32,
 }
 
 impl Faults {
@@ -42,7 +46,8 @@ impl Faults {
         disconnect: 0,
         ack_lost: 0,
         crash: 0,
-        halt: 0,
+        outage: 0,
+        operate: 0,
     };
 
     /// Everything goes wrong now and then.
@@ -57,7 +62,8 @@ impl Faults {
         disconnect: 15,
         ack_lost: 20,
         crash: 12,
-        halt: 4,
+        outage: 20,
+        operate: 350,
     };
 }
 
@@ -69,12 +75,14 @@ pub(super) struct Dice(Mutex<State>);
 struct State {
     x: u64,
     faults: Faults,
+    /// How often each fault has struck.
+    struck: BTreeMap<&'static str, u64>,
 }
 
 impl Dice {
     pub(super) fn new(seed: u64, faults: Faults) -> Self {
         let x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678_9abc_def1;
-        Dice(Mutex::new(State { x, faults }))
+        Dice(Mutex::new(State { x, faults, struck: BTreeMap::new() }))
     }
 
     /// A number in `0..below`; 0 for 0.
@@ -87,10 +95,19 @@ impl Dice {
         (z ^ (z >> 31)) % below.max(1)
     }
 
-    /// Whether a fault of this rate strikes now.
-    pub(super) fn strikes(&self, rate: impl Fn(&Faults) -> u32) -> bool {
+    /// Whether the fault of this name and rate strikes now.
+    pub(super) fn strikes(&self, name: &'static str, rate: impl Fn(&Faults) -> u32) -> bool {
         let per_mille = rate(&self.0.lock().faults);
-        per_mille > 0 && self.below(1000) < u64::from(per_mille)
+        let strikes = per_mille > 0 && self.below(1000) < u64::from(per_mille);
+        if strikes {
+            *self.0.lock().struck.entry(name).or_default() += 1;
+        }
+        strikes
+    }
+
+    /// How often each fault has struck.
+    pub(super) fn struck(&self) -> BTreeMap<&'static str, u64> {
+        self.0.lock().struck.clone()
     }
 
     /// From now on nothing goes wrong.

@@ -8,15 +8,25 @@
 
 mod activities;
 mod broker;
+mod commits;
 mod dice;
+mod guard;
+mod ledger;
+mod mutation;
 mod node;
+mod operator;
 mod oracle;
+mod plan;
 mod run;
+mod script;
 mod store;
 pub mod toy;
 mod transport;
 mod twice;
+mod verbs;
 mod world;
 
 pub use dice::Faults;
-pub use run::{Mutation, Outcome, Plan, simulate};
+pub use mutation::Mutation;
+pub use plan::Plan;
+pub use run::{Outcome, simulate};

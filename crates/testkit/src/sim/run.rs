@@ -5,86 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use knarr_engine::Settings;
-use knarr_model::{Envelope, MessageId, ids};
 use knarr_saga::definition;
 use knarr_saga::definition::Definition;
-use serde_json::value::to_raw_value;
-use uuid::Uuid;
 
 use super::activities::Outside;
-use super::dice::Faults;
+use super::mutation::Mutation;
 use super::node::SimNode;
+use super::operator::Operator;
 use super::oracle;
+use super::plan::Plan;
+use super::script::{self, Script};
 use super::store::SimStore;
-use super::toy::{Close, Count, Disarm, ENDPOINT, Rearm, Start, Toy};
+use super::toy::Toy;
 use super::twice::Twice;
 use super::world::World;
 use crate::clock::TokioClock;
 use crate::memory::{self, MemoryStore};
-
-/// A rule broken on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutation {
-    /// Deliveries are acked before their commit.
-    AckBeforeCommit,
-    /// Commits write no journal rows.
-    NoJournal,
-    /// Commits write instances whatever version is stored.
-    NoVersionCheck,
-    /// Outbox rows are deleted before their messages are confirmed.
-    ChunkDeletedEarly,
-    /// A cancelled or replaced timer fires all the same.
-    TimerTokenIgnored,
-    /// A copy of a parked message is taken for a new one.
-    ParkedNotChecked,
-    /// Commits do not look at the endpoint's epoch.
-    NoFence,
-}
-
-impl Mutation {
-    /// Every mutation.
-    pub const ALL: [Mutation; 7] = [
-        Mutation::AckBeforeCommit,
-        Mutation::NoJournal,
-        Mutation::NoVersionCheck,
-        Mutation::ChunkDeletedEarly,
-        Mutation::TimerTokenIgnored,
-        Mutation::ParkedNotChecked,
-        Mutation::NoFence,
-    ];
-}
-
-/// What is simulated.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Everything follows from it.
-    pub seed: u64,
-    /// Processes.
-    pub nodes: usize,
-    /// Instances.
-    pub instances: usize,
-    /// What goes wrong.
-    pub faults: Faults,
-    /// A rule broken on purpose.
-    pub mutation: Option<Mutation>,
-    /// Whether the history is printed.
-    pub verbose: bool,
-}
-
-impl Plan {
-    /// The usual plan for a seed: two processes (three for every fourth seed), six instances,
-    /// every fault.
-    pub fn of(seed: u64) -> Plan {
-        Plan {
-            seed,
-            nodes: if seed % 4 == 3 { 3 } else { 2 },
-            instances: 6,
-            faults: Faults::ALL,
-            mutation: None,
-            verbose: false,
-        }
-    }
-}
 
 /// What came of a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,8 +31,8 @@ pub struct Outcome {
     pub events: u64,
     /// What must not have happened.
     pub violations: Vec<String>,
-    /// Counters of all processes that lived to the end.
-    pub counters: BTreeMap<&'static str, u64>,
+    /// Counters of all processes that lived to the end; faults that struck; verbs and reactions.
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// Runs one seed on a runtime of its own, in virtual time.
@@ -119,9 +55,7 @@ struct Simulation {
     settings: Settings,
     nodes: Vec<Option<SimNode>>,
     started: u64,
-    halted: bool,
-    /// Inputs by id, and whether they are poison.
-    inputs: BTreeMap<MessageId, bool>,
+    script: Script,
 }
 
 impl Simulation {
@@ -139,14 +73,23 @@ impl Simulation {
                 ..memory::Mutations::default()
             },
         );
-        let store = SimStore { inner, world: world.clone(), clock };
+        let store = SimStore { inner, world: world.clone(), clock, mutation };
+        let failures = plan.failures;
         let saga: Arc<dyn Definition> =
-            Arc::new(Twice { inner: definition::<Toy>(), world: world.clone() });
+            Arc::new(Twice { inner: definition::<Toy>(), failures, world: world.clone() });
         let mut settings = Settings { lanes: 3, max_batch: 16, ..Settings::default() };
+        settings.breaker.window = 12;
+        settings.breaker.failures = 7;
+        settings.breaker.instances = 4;
+        settings.breaker.within = Duration::from_secs(3);
+        settings.breaker.restart_after =
+            plan.seed.is_multiple_of(2).then_some(Duration::from_millis(700));
         settings.mutations.ack_before_commit = is(Mutation::AckBeforeCommit);
         settings.mutations.ignore_timer_token = is(Mutation::TimerTokenIgnored);
         settings.mutations.ignore_parked = is(Mutation::ParkedNotChecked);
         settings.mutations.finish_before_confirm = is(Mutation::ChunkDeletedEarly);
+        settings.mutations.ignore_withdrawn = is(Mutation::WithdrawnIgnored);
+        let script = script::write(&world, plan);
         let outside = Outside::new(world.clone());
         Simulation {
             plan: plan.clone(),
@@ -157,8 +100,7 @@ impl Simulation {
             settings,
             nodes: Vec::new(),
             started: 0,
-            halted: false,
-            inputs: BTreeMap::new(),
+            script,
         }
     }
 
@@ -167,8 +109,11 @@ impl Simulation {
             let node = self.start_node();
             self.nodes.push(Some(node));
         }
-        let mut script = self.script();
-        while let Some((wait, envelope, copies)) = script.pop() {
+        let people: Vec<_> = (0..self.plan.operators)
+            .map(|n| tokio::spawn(self.operator(&format!("anna-{n}")).work()))
+            .collect();
+        while let Some((wait, envelope, copies)) = self.script.lines.pop() {
+            self.world.ledger(|ledger| ledger.owe(&envelope));
             for _ in 0..copies {
                 self.world.broker.enqueue(envelope.clone());
             }
@@ -177,16 +122,26 @@ impl Simulation {
         for _ in 0..self.world.dice.below(60) {
             self.tick(40).await;
         }
+        people.iter().for_each(tokio::task::JoinHandle::abort);
         self.settle().await;
         let mut counters = BTreeMap::new();
         for node in self.nodes.iter_mut().filter_map(Option::take) {
             for (name, count) in node.counters() {
-                *counters.entry(name).or_default() += count;
+                *counters.entry(name.to_owned()).or_default() += count;
             }
             node.crash();
         }
+        let struck = self.world.dice.struck();
+        counters.extend(struck.into_iter().map(|(name, count)| (format!("fault {name}"), count)));
+        counters.extend(self.world.ledger(|ledger| ledger.all().clone()));
         let (hash, events, violations) = self.world.verdict();
         Outcome { hash, events, violations, counters }
+    }
+
+    fn operator(&mut self, name: &str) -> Operator {
+        self.started += 1;
+        let seed = self.plan.seed.wrapping_mul(1_000).wrapping_add(self.started);
+        Operator::new(&self.store, &self.saga, self.script.instances.clone(), seed, name)
     }
 
     fn start_node(&mut self) -> SimNode {
@@ -195,66 +150,7 @@ impl Simulation {
         SimNode::start(&self.store, &self.saga, &self.outside, self.settings.clone(), seed)
     }
 
-    /// What is sent, last first: the wait after it, the message, and how many copies.
-    fn script(&mut self) -> Vec<(u64, Arc<Envelope>, u64)> {
-        let dice = |below| self.world.dice.below(below);
-        let mut lines: Vec<(u64, Arc<Envelope>, bool)> = Vec::new();
-        for number in 0..self.plan.instances {
-            let correlation_id =
-                ids::derived_id(&[b"toy", &self.plan.seed.to_be_bytes(), &number.to_be_bytes()]);
-            let begins = dice(400);
-            let mut at = begins;
-            let ticks = dice(4) as u32;
-            lines.push((
-                at,
-                envelope(&Start { correlation_id, ticks }, lines.len(), correlation_id),
-                false,
-            ));
-            let poisoned = dice(5) == 0;
-            for n in 0..(2 + dice(5)) as u32 {
-                at += dice(300);
-                let poison = poisoned && n == 2;
-                let early = if dice(8) == 0 { at.saturating_sub(600) } else { at };
-                let count = Count { correlation_id, n, poison };
-                lines.push((early, envelope(&count, lines.len(), correlation_id), poison));
-            }
-            for _ in 0..dice(5) {
-                // Around the time of a tick, so that both are often in one batch.
-                let when = begins + 205 + dice(60) + 150 * dice(4);
-                let rearm = Rearm { correlation_id, millis: 50 + dice(600) };
-                lines.push((when, envelope(&rearm, lines.len(), correlation_id), false));
-            }
-            if dice(3) == 0 {
-                let disarm = Disarm { correlation_id };
-                lines.push((
-                    at.saturating_sub(dice(600)),
-                    envelope(&disarm, lines.len(), correlation_id),
-                    false,
-                ));
-            }
-            at += dice(500);
-            lines.push((
-                at,
-                envelope(&Close { correlation_id }, lines.len(), correlation_id),
-                false,
-            ));
-        }
-        lines.sort_by_key(|(at, envelope, _)| (*at, envelope.message_id));
-        for (_, envelope, poison) in &lines {
-            self.inputs.insert(envelope.message_id, *poison);
-        }
-        let mut script = Vec::with_capacity(lines.len());
-        for n in 0..lines.len() {
-            let (at, envelope, _) = &lines[n];
-            let next = lines.get(n + 1).map_or(*at, |(at, _, _)| *at);
-            let copies = 1 + u64::from(self.world.dice.strikes(|f| f.duplicate));
-            script.push((next - at, envelope.clone(), copies));
-        }
-        script.reverse();
-        script
-    }
-
-    /// Lets some time pass, in which processes may die and operators act.
+    /// Lets some time pass, in which processes may die.
     async fn tick(&mut self, ms: u64) {
         tokio::time::sleep(Duration::from_millis(ms)).await;
         let which = self.world.dice.below(self.nodes.len() as u64) as usize;
@@ -264,7 +160,7 @@ impl Simulation {
                 let node = self.start_node();
                 self.nodes[which] = Some(node);
             }
-        } else if self.world.dice.strikes(|f| f.crash) {
+        } else if self.world.dice.strikes("crash", |f| f.crash) {
             let Some(node) = self.nodes[which].take() else { return };
             if self.world.dice.below(5) == 0 {
                 self.world.log(|| format!("node {which} is stopped"));
@@ -274,54 +170,42 @@ impl Simulation {
                 node.crash();
             }
         }
-        self.operate().await;
     }
 
-    async fn operate(&mut self) {
-        use knarr_model::ports::Store;
-        let endpoint = ENDPOINT.into();
-        if self.halted {
-            if self.world.dice.below(6) == 0 {
-                self.halted = false;
-                self.world.log(|| "resume".to_owned());
-                let _ = self.store.resume(&endpoint).await;
-            }
-        } else if self.world.dice.strikes(|f| f.halt) {
-            self.halted = true;
-            self.world.log(|| "halt".to_owned());
-            let _ = self.store.halt(&endpoint).await;
-        }
-    }
-
-    /// Faults end; everything must come to rest, and then the checker looks.
+    /// Faults end; a last person ends whatever stands open and runs are closed; everything must come
+    /// to rest, and then the checker looks.
     async fn settle(&mut self) {
-        use knarr_model::ports::Store;
         self.world.dice.calm();
         self.world.log(|| "calm".to_owned());
-        let _ = self.store.resume(&ENDPOINT.into()).await;
         for which in 0..self.nodes.len() {
             if self.nodes[which].is_none() {
                 let node = self.start_node();
                 self.nodes[which] = Some(node);
             }
         }
+        let mut last = self.operator("last");
         let mut unrest = Vec::new();
-        for _ in 0..600 {
+        for round in 0..600 {
+            last.tidy(round).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
             unrest = oracle::unrest(&self.world, &self.store.inner);
-            if unrest.is_empty() {
+            if !unrest.is_empty() {
+                continue;
+            }
+            let live = oracle::live(&self.store.inner);
+            if live.is_empty() {
                 break;
+            }
+            for id in live {
+                let envelope = script::closing(id, round);
+                self.world.ledger(|ledger| ledger.owe(&envelope));
+                self.world.broker.enqueue(envelope);
+                unrest.push(format!("{id} goes on"));
             }
         }
         if !unrest.is_empty() {
             self.world.violation(format!("I10 no rest: {}", unrest.join(", ")));
         }
-        oracle::check(&self.world, &self.store.inner, &self.inputs);
+        oracle::check(&self.world, &self.store.inner);
     }
-}
-
-fn envelope<M: knarr_model::Message>(message: &M, number: usize, instance: Uuid) -> Arc<Envelope> {
-    let id = ids::derived_id(&[b"input", instance.as_bytes(), &number.to_be_bytes()]);
-    let raw = to_raw_value(message).expect("a toy message is plain data");
-    Arc::new(Envelope::new(MessageId(id), M::urn(), Arc::from(raw)))
 }

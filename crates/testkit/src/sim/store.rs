@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use knarr_model::commit::{Commit, CommitOutcome, Origin};
 use knarr_model::ports::permit::Quota;
-use knarr_model::ports::store::{EndpointRow, Load, Loaded, Store, StoreError, Unclaimed};
+use knarr_model::ports::store::{
+    EndpointRow, EndpointState, Load, Loaded, Store, StoreError, Unclaimed,
+};
 use knarr_model::ports::{Clock, Permits};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::work::{
@@ -16,8 +18,11 @@ use knarr_model::work::{
 };
 use knarr_model::{InstanceId, Name, NodeId, RowId};
 
+use super::commits;
+use super::mutation::Mutation;
+use super::toy::ENDPOINT;
 use super::world::World;
-use crate::memory::MemoryStore;
+use crate::memory::{MemoryStore, Mutations};
 
 /// A store that can fail in every way a real one can.
 #[derive(Clone)]
@@ -25,6 +30,8 @@ pub(super) struct SimStore {
     pub(super) inner: MemoryStore,
     pub(super) world: Arc<World>,
     pub(super) clock: Arc<dyn Clock>,
+    /// A rule of the store's own that is broken.
+    pub(super) mutation: Option<Mutation>,
 }
 
 impl SimStore {
@@ -34,7 +41,7 @@ impl SimStore {
     }
 
     /// One call with everything that can happen to it. `act` runs at one instant.
-    async fn around<T: Send + 'static>(
+    pub(super) async fn around<T: Send + 'static>(
         &self,
         name: &'static str,
         act: impl FnOnce(SimStore) -> futures_util::future::BoxFuture<'static, Result<T, StoreError>>
@@ -43,11 +50,11 @@ impl SimStore {
     ) -> Result<T, StoreError> {
         let dice = &self.world.dice;
         self.world.latency(5).await;
-        if dice.strikes(|f| f.store_fails) {
+        if dice.strikes("store_fails", |f| f.store_fails) {
             self.world.log(|| format!("{name} fails"));
             return Err(StoreError::Transient(format!("simulated: {name} failed")));
         }
-        if dice.strikes(|f| f.store_late) {
+        if dice.strikes("store_late", |f| f.store_late) {
             let (late, wait) = (self.clone(), dice.below(2_000));
             self.world.log(|| format!("{name} is late by {wait} ms"));
             // The world carries it out, whatever becomes of the node that asked.
@@ -62,54 +69,64 @@ impl SimStore {
         }
         let answer = act(self.clone()).await;
         self.world.latency(5).await;
-        if dice.strikes(|f| f.store_answer_lost) {
+        if dice.strikes("store_answer_lost", |f| f.store_answer_lost) {
             self.world.log(|| format!("the answer to {name} is lost"));
             return Err(StoreError::Transient(format!("simulated: answer to {name} lost")));
         }
         answer
     }
 
-    /// Carries out a commit and checks what it did.
-    async fn commit_watched(self, commit: Commit) -> Result<CommitOutcome, StoreError> {
-        let before = self.inner.with_rows(|rows| {
-            commit
-                .slices
-                .iter()
-                .filter_map(|slice| slice.key)
-                .map(|id| {
-                    let key = (commit.saga.clone(), id);
-                    rows.instance.get(&key).map_or(0, |row| row.instance.version)
-                })
-                .collect::<Vec<_>>()
-        });
-        let current = self.inner.with_rows(|rows| rows.endpoint.get(&commit.endpoint).cloned());
-        let outcome = self.inner.commit(commit.clone()).await?;
-        self.world.log(|| format!("commit by {} {}", commit.node, told(&outcome)));
-        if let CommitOutcome::Committed { lost, .. } = &outcome {
-            if current.is_some_and(|row| row.epoch != commit.epoch) {
-                self.world.violation(format!("I5 a commit at old epoch {}", commit.epoch));
+    /// The endpoint's row.
+    fn row_of(&self, endpoint: &Name) -> Option<EndpointRow> {
+        self.inner.with_rows(|rows| rows.endpoint.get(endpoint).cloned())
+    }
+
+    /// Carries out a commit and checks what it did. `seen` is the endpoint's row when it was asked
+    /// for: a store that reads the epoch while it waits for the fence goes by that one.
+    async fn commit_watched(
+        self,
+        commit: Commit,
+        seen: Option<EndpointRow>,
+    ) -> Result<CommitOutcome, StoreError> {
+        let mut store = self.inner.clone();
+        if self.mutation == Some(Mutation::EpochReadWithLock) {
+            let passes =
+                |row: EndpointRow| row.epoch == commit.epoch && row.state != EndpointState::Halted;
+            if !seen.is_some_and(passes) {
+                return Ok(CommitOutcome::Fenced);
             }
-            self.check_versions(&commit, lost, &before);
+            store = store.with_mutations(Mutations { skip_fence: true, ..Mutations::default() });
+        }
+        let before = commits::before(&self.inner, &commit);
+        let outcome = store.commit(commit.clone()).await?;
+        self.world.log(|| format!("commit by {} {}", commit.node, told(&outcome)));
+        if let CommitOutcome::Committed { lost, chunks } = &outcome {
+            commits::check(&self.world, &self.inner, &commit, lost, &before);
+            let now = self.world.now();
+            self.world.ledger(|ledger| ledger.committed(chunks, now));
             self.check_attempts(&commit, lost);
         }
         Ok(outcome)
     }
 
-    /// I4: each commit that writes an instance raises its version by exactly one.
-    fn check_versions(&self, commit: &Commit, lost: &[InstanceId], before: &[i64]) {
-        let keyed = commit.slices.iter().filter(|slice| slice.key.is_some());
-        for (slice, before) in keyed.zip(before) {
-            let Some(id) = slice.key.filter(|id| !lost.contains(id)) else { continue };
-            if slice.instance.is_none() {
-                continue;
+    /// A store shows every row that there is.
+    async fn load_watched(self, load: Load) -> Result<Loaded, StoreError> {
+        let asked = load.instances.clone();
+        let loaded = self.inner.load(load).await?;
+        self.world.judge(|ledger, wrong| {
+            for id in asked {
+                let version = loaded.instances.get(&id).map_or(0, |instance| instance.version);
+                ledger.versioned(id, version, wrong);
             }
-            let key = (commit.saga.clone(), id);
-            let after = self
-                .inner
-                .with_rows(|rows| rows.instance.get(&key).map_or(0, |row| row.instance.version));
-            if after != before + 1 {
-                self.world.violation(format!("I4 {id} went from version {before} to {after}"));
-            }
+        });
+        Ok(loaded)
+    }
+
+    /// Nothing of a halted endpoint is claimed.
+    fn claimed(&self, what: &str, count: usize) {
+        let halted = |row: EndpointRow| row.state == EndpointState::Halted;
+        if count > 0 && self.row_of(&ENDPOINT.into()).is_some_and(halted) {
+            self.world.violation(format!("{count} {what} of a halted endpoint were claimed"));
         }
     }
 
@@ -144,11 +161,13 @@ fn told(outcome: &CommitOutcome) -> String {
     }
 }
 
+/// Sends one call through everything that can happen to it.
 macro_rules! through {
     ($self:ident, $name:literal, |$store:ident| $call:expr) => {
         $self.around($name, move |$store| Box::pin(async move { $call.await })).await
     };
 }
+pub(super) use through;
 
 #[async_trait]
 impl Permits for SimStore {
@@ -171,11 +190,12 @@ impl Store for SimStore {
     }
 
     async fn load(&self, load: Load) -> Result<Loaded, StoreError> {
-        through!(self, "load", |s| s.inner.load(load))
+        through!(self, "load", |s| s.load_watched(load))
     }
 
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome, StoreError> {
-        through!(self, "commit", |s| s.commit_watched(commit))
+        let seen = self.row_of(&commit.endpoint);
+        through!(self, "commit", |s| s.commit_watched(commit, seen))
     }
 
     async fn origin(
@@ -202,17 +222,29 @@ impl Store for SimStore {
 
     async fn claim_timers(&self, claim: &Claim) -> Result<Vec<Timer>, StoreError> {
         let claim = claim.clone();
-        through!(self, "claim_timers", |s| s.inner.claim_timers(&claim))
+        through!(self, "claim_timers", |s| async {
+            let claimed = s.inner.claim_timers(&claim).await?;
+            s.claimed("timers", claimed.len());
+            Ok(claimed)
+        })
     }
 
     async fn claim_parked(&self, claim: &Claim) -> Result<Vec<Parked>, StoreError> {
         let claim = claim.clone();
-        through!(self, "claim_parked", |s| s.inner.claim_parked(&claim))
+        through!(self, "claim_parked", |s| async {
+            let claimed = s.inner.claim_parked(&claim).await?;
+            s.claimed("parked messages", claimed.len());
+            Ok(claimed)
+        })
     }
 
     async fn claim_ended(&self, claim: &Claim) -> Result<Vec<EndedCall>, StoreError> {
         let claim = claim.clone();
-        through!(self, "claim_ended", |s| s.inner.claim_ended(&claim))
+        through!(self, "claim_ended", |s| async {
+            let claimed = s.inner.claim_ended(&claim).await?;
+            s.claimed("ends of calls", claimed.len());
+            Ok(claimed)
+        })
     }
 
     async fn claim_calls(
@@ -221,7 +253,11 @@ impl Store for SimStore {
         calls: &[String],
     ) -> Result<Vec<ActivityTask>, StoreError> {
         let (claim, calls) = (claim.clone(), calls.to_vec());
-        through!(self, "claim_calls", |s| s.inner.claim_calls(&claim, &calls))
+        through!(self, "claim_calls", |s| async {
+            let claimed = s.inner.claim_calls(&claim, &calls).await?;
+            s.claimed("calls", claimed.len());
+            Ok(claimed)
+        })
     }
 
     async fn record(

@@ -20,6 +20,21 @@ pub struct Start {
     pub correlation_id: Uuid,
     /// How often its timer ticks.
     pub ticks: u32,
+    /// Whether it breaks whoever decides it.
+    pub poison: bool,
+    /// What else is wrong with the run.
+    pub flaw: Flaw,
+}
+
+/// How a run that began well fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Flaw {
+    /// Not at all.
+    None,
+    /// A call that fails for good ends in the target `Fail`.
+    Look,
+    /// The last tick of its timer breaks whoever decides it.
+    Tick,
 }
 
 /// Something to be counted once.
@@ -109,6 +124,7 @@ pub struct Toy {
     /// How often the join fired.
     pub joined: u32,
     ticks_left: u32,
+    flaw: Flaw,
     due: Option<DateTime<Utc>>,
     /// What must not have happened.
     pub wrong: Vec<String>,
@@ -128,7 +144,7 @@ impl Machine for Toy {
         m.during([Working]).done::<Fetch>().then(fetched).stay();
         m.during([Working]).failed::<Fetch>().then(not_fetched).stay();
         m.during([Working]).done::<Look>().then(looked).stay();
-        m.during([Working]).failed::<Look>().then(not_looked).stay();
+        m.during([Working]).failed::<Look>().branch([Stay, Fail], not_looked);
         m.during([Working]).all_of([ended::<Fetch>(), ended::<Look>()]).then(joined).go_to(Ready);
         m.during([Working]).on::<Close>().defer();
         m.during([Ready]).on::<Close>().then(close).finish();
@@ -146,7 +162,10 @@ impl Toy {
     }
 }
 
-fn start(e: &Start, out: &mut Effects<Toy>) -> Toy {
+fn start(e: &Start, out: &mut Effects<Toy>) -> Result<Toy, String> {
+    if e.poison {
+        return Err("this start is poison".to_owned());
+    }
     out.run(Fetch { n: e.ticks });
     out.run(Look { n: e.ticks });
     let mut toy = Toy {
@@ -155,12 +174,13 @@ fn start(e: &Start, out: &mut Effects<Toy>) -> Toy {
         ends: Vec::new(),
         joined: 0,
         ticks_left: e.ticks,
+        flaw: e.flaw,
         due: None,
         wrong: Vec::new(),
     };
     toy.arm(out, Duration::from_millis(200));
     toy.tell(out, "started");
-    toy
+    Ok(toy)
 }
 
 fn count(toy: &mut Toy, e: &Count, out: &mut Effects<Toy>) -> Result<(), String> {
@@ -181,7 +201,7 @@ fn disarm(toy: &mut Toy, _: &Disarm, out: &mut Effects<Toy>) {
     out.unschedule(Tick);
 }
 
-fn tick(toy: &mut Toy, out: &mut Effects<Toy>) {
+fn tick(toy: &mut Toy, out: &mut Effects<Toy>) -> Result<(), String> {
     match toy.due.take() {
         None => toy.wrong.push("a cancelled timer fired".to_owned()),
         Some(due) if due > out.now() => {
@@ -193,7 +213,10 @@ fn tick(toy: &mut Toy, out: &mut Effects<Toy>) {
     if toy.ticks_left > 0 {
         toy.ticks_left -= 1;
         toy.arm(out, Duration::from_millis(150));
+    } else if toy.flaw == Flaw::Tick {
+        return Err("the last tick is poison".to_owned());
     }
+    Ok(())
 }
 
 fn fetched(toy: &mut Toy, _: &u32, _: &mut Effects<Toy>) {
@@ -208,8 +231,12 @@ fn looked(toy: &mut Toy, _: &u32, _: &mut Effects<Toy>) {
     toy.ends.push("done Look".to_owned());
 }
 
-fn not_looked(toy: &mut Toy, _: &Failure, _: &mut Effects<Toy>) {
+fn not_looked(toy: &mut Toy, _: &Failure, _: &mut Effects<Toy>) -> Target<Phase> {
+    if toy.flaw == Flaw::Look {
+        return fail("it could not be looked at");
+    }
     toy.ends.push("failed Look".to_owned());
+    Stay
 }
 
 fn joined(toy: &mut Toy, out: &mut Effects<Toy>) {

@@ -1,10 +1,11 @@
 //! The engine's door to the simulated broker.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use knarr_model::format::masstransit;
 use knarr_model::ports::clock::Clock;
 use knarr_model::ports::transport::{
     Consumer, Delivery, Depth, Published, Publisher, Receipt, Settlement, Settler, Transport,
@@ -12,7 +13,7 @@ use knarr_model::ports::transport::{
 };
 use knarr_model::topology::ReceiveEndpoint;
 use knarr_model::work::Outgoing;
-use knarr_model::{Digest, Headers};
+use knarr_model::{Digest, Headers, MessageId};
 use parking_lot::Mutex;
 
 use super::broker::Handed;
@@ -23,11 +24,32 @@ pub(super) struct SimTransport {
     world: Arc<World>,
     clock: Arc<dyn Clock>,
     consumers: Mutex<Vec<u64>>,
+    /// What it has tried to publish already.
+    tried: Mutex<BTreeSet<MessageId>>,
+    /// Until when its way to the broker is cut.
+    away_until: Mutex<Duration>,
 }
 
 impl SimTransport {
     pub(super) fn new(world: Arc<World>, clock: Arc<dyn Clock>) -> Self {
-        SimTransport { world, clock, consumers: Mutex::default() }
+        SimTransport {
+            world,
+            clock,
+            consumers: Mutex::default(),
+            tried: Mutex::default(),
+            away_until: Mutex::default(),
+        }
+    }
+
+    /// Whether nothing gets through now.
+    fn is_away(&self) -> bool {
+        let (now, dice) = (self.clock.monotonic(), &self.world.dice);
+        if dice.strikes("outage", |f| f.outage) {
+            let wait = Duration::from_millis(200 + dice.below(4_000));
+            self.world.log(|| format!("nothing gets to the broker for {wait:?}"));
+            *self.away_until.lock() = now + wait;
+        }
+        now < *self.away_until.lock()
     }
 
     /// The process has died: its connections break.
@@ -43,15 +65,17 @@ impl Publisher for SimTransport {
     async fn publish(&self, messages: &[Outgoing]) -> Vec<Published> {
         let mut answers = Vec::with_capacity(messages.len());
         self.world.latency(4).await;
+        let away = self.is_away();
         for message in messages {
             let dice = &self.world.dice;
-            if dice.strikes(|f| f.publish_fails) {
+            let first = self.tried.lock().insert(message.id);
+            if away || dice.strikes("publish_fails", |f| f.publish_fails) {
                 answers.push(Published::Unknown("simulated: not taken".to_owned()));
                 continue;
             }
             self.world.log(|| format!("publish {}", message.id));
-            self.world.published(message);
-            if dice.strikes(|f| f.confirm_lost) {
+            self.world.published(message, first);
+            if dice.strikes("confirm_lost", |f| f.confirm_lost) {
                 answers.push(Published::Unknown("simulated: confirm lost".to_owned()));
             } else {
                 answers.push(Published::Confirmed);
@@ -112,7 +136,7 @@ impl Consumer for SimConsumer {
     async fn next(&mut self, max: usize) -> Result<Vec<Delivery>, TransportError> {
         let world = self.link.world.clone();
         loop {
-            if world.dice.strikes(|f| f.disconnect) {
+            if world.dice.strikes("disconnect", |f| f.disconnect) {
                 world.log(|| format!("disconnect {}", self.link.id));
                 world.broker.disconnect(self.link.id);
                 world.latency(50).await;
@@ -152,7 +176,7 @@ impl Settler for Link {
         tokio::time::sleep(Duration::from_millis(world.dice.below(3))).await;
         let mut settled = 0;
         for (receipt, settlement) in receipts {
-            if world.dice.strikes(|f| f.ack_lost) {
+            if world.dice.strikes("ack_lost", |f| f.ack_lost) {
                 world.log(|| format!("ack lost on {}", self.id));
                 world.broker.disconnect(self.id);
             }
@@ -166,7 +190,7 @@ impl Settler for Link {
 
 fn delivery(handed: Handed, now: chrono::DateTime<chrono::Utc>) -> Delivery {
     let envelope = handed.message.envelope;
-    let text = envelope.message.get().to_owned();
+    let body = masstransit::encode(&envelope, &masstransit::Host::default());
     Delivery {
         receipt: Receipt { generation: handed.generation, tag: handed.tag },
         message_id: envelope.message_id,
@@ -177,8 +201,8 @@ fn delivery(handed: Handed, now: chrono::DateTime<chrono::Utc>) -> Delivery {
         routing_key: String::new(),
         content_type: Some("application/vnd.masstransit+json".to_owned()),
         headers: Headers::new(),
-        size: text.len(),
-        body: Bytes::from(text),
+        size: body.len(),
+        body,
         content: Ok(envelope),
         received_at: now,
     }

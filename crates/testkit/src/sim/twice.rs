@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use knarr_model::incident::FailurePolicy;
 use knarr_model::shape::Shape;
 use knarr_model::topology::Subscription;
-use knarr_model::{Envelope, Instance, InstanceId, Name, RetryPolicy};
+use knarr_model::{Envelope, Instance, InstanceId, Name, RetryPolicy, Script, Statement};
 use knarr_saga::check::Finding;
 use knarr_saga::definition::{BadMessage, Cause, Correlated, Decision, Definition, Event, Live};
 
 use super::world::World;
 
-/// A definition whose every decision is made twice.
+/// A definition whose every decision is made twice, and which declares what the seed says of failures.
 pub(super) struct Twice {
     pub(super) inner: Arc<dyn Definition>,
+    pub(super) failures: FailurePolicy,
     pub(super) world: Arc<World>,
 }
 
@@ -41,6 +43,10 @@ impl Definition for Twice {
         self.inner.is_ordered()
     }
 
+    fn migrations(&self) -> Vec<Script> {
+        self.inner.migrations()
+    }
+
     fn shape(&self) -> Shape {
         self.inner.shape()
     }
@@ -51,6 +57,14 @@ impl Definition for Twice {
 
     fn key_is_reusable(&self, name: &str) -> bool {
         self.inner.key_is_reusable(name)
+    }
+
+    fn failures(&self) -> FailurePolicy {
+        self.failures
+    }
+
+    fn purge_steps(&self, instance: InstanceId, run: u32) -> Vec<Statement> {
+        self.inner.purge_steps(instance, run)
     }
 
     fn correlate(&self, envelope: &Envelope) -> Result<Correlated, BadMessage> {

@@ -1,21 +1,24 @@
 //! What all simulated parts share: chance, the log of what happened, and what must not have.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use knarr_model::work::{Outgoing, Sequence};
-use knarr_model::{Digest, MessageId};
+use knarr_model::MessageId;
+use knarr_model::work::Outgoing;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::broker::Broker;
 use super::dice::{Dice, Faults};
+use super::ledger::Ledger;
 
 /// The world of one seed.
 pub(super) struct World {
     pub(super) dice: Dice,
     pub(super) broker: Broker,
+    began: Instant,
     history: Mutex<History>,
+    ledger: Mutex<Ledger>,
 }
 
 #[derive(Default)]
@@ -24,12 +27,6 @@ struct History {
     events: u64,
     verbose: bool,
     violations: Vec<String>,
-    /// What reached the outside, by its place in its run.
-    published: BTreeMap<Sequence, Vec<MessageId>>,
-    /// Content by message id.
-    contents: BTreeMap<MessageId, Digest>,
-    /// Failed attempts committed so far, by message.
-    attempts: BTreeMap<MessageId, u32>,
 }
 
 impl World {
@@ -37,7 +34,9 @@ impl World {
         Arc::new(World {
             dice: Dice::new(seed, faults),
             broker: Broker::default(),
+            began: Instant::now(),
             history: Mutex::new(History { verbose, ..History::default() }),
+            ledger: Mutex::default(),
         })
     }
 
@@ -62,38 +61,34 @@ impl World {
         self.history.lock().violations.push(text);
     }
 
-    /// Notes a message that reached the outside.
-    pub(super) fn published(&self, message: &Outgoing) {
-        let digest = Digest::of_bytes(&message.body);
-        let mut history = self.history.lock();
+    /// How long the world has been there.
+    pub(super) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Looks into the ledger, or writes in it.
+    pub(super) fn ledger<R>(&self, look: impl FnOnce(&mut Ledger) -> R) -> R {
+        look(&mut self.ledger.lock())
+    }
+
+    /// Writes in the ledger what may turn out to be wrong.
+    pub(super) fn judge(&self, look: impl FnOnce(&mut Ledger, &mut Vec<String>)) {
         let mut wrong = Vec::new();
-        if let Some(sequence) = message.sequence {
-            let ids = history.published.entry(sequence).or_default();
-            ids.push(message.id);
-            if ids.iter().any(|id| *id != message.id) {
-                wrong.push(format!("I3 {sequence:?} was published under several ids"));
-            }
-        }
-        if history.contents.insert(message.id, digest).is_some_and(|before| before != digest) {
-            wrong.push(format!("I3 {} was published with two contents", message.id));
-        }
-        drop(history);
+        self.ledger(|ledger| look(ledger, &mut wrong));
         for text in wrong {
             self.violation(text);
         }
     }
 
-    /// Notes a failed attempt that was committed: each number once, in order.
-    pub(super) fn attempted(&self, message: MessageId, attempt: u32) {
-        let before = self.history.lock().attempts.insert(message, attempt).unwrap_or(0);
-        if attempt != before + 1 {
-            self.violation(format!("attempt {attempt} of {message} came after attempt {before}"));
-        }
+    /// Notes a message that reached the outside; `first` when its node had not tried it before.
+    pub(super) fn published(&self, message: &Outgoing, first: bool) {
+        let now = self.now();
+        self.judge(|ledger, wrong| ledger.published(message, first, now, wrong));
     }
 
-    /// What reached the outside so far.
-    pub(super) fn outside(&self) -> BTreeMap<Sequence, Vec<MessageId>> {
-        self.history.lock().published.clone()
+    /// Notes a failed attempt that was committed: each number once, in order.
+    pub(super) fn attempted(&self, message: MessageId, attempt: u32) {
+        self.judge(|ledger, wrong| ledger.attempted(message, attempt, wrong));
     }
 
     /// The hash of everything that happened, and everything that must not have.

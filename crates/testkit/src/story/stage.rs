@@ -8,6 +8,7 @@ use knarr_engine::{Engine, Ports, Running, Settings};
 use knarr_model::format::masstransit::Host;
 use knarr_model::ports::Clock;
 use knarr_model::quarantine::Quarantined;
+use knarr_model::statement::Statement;
 use knarr_model::topology::{Declare, QueueKind, ReceiveEndpoint, WithoutId};
 use knarr_model::{CancellationToken, Envelope, Instance, InstanceId};
 use knarr_saga::definition::{Definition, Target};
@@ -35,6 +36,8 @@ pub(super) struct Stage {
     instance: Option<InstanceId>,
     /// Messages that a step of the story has spoken of, by their place.
     pub(super) told: Vec<bool>,
+    /// Statements that a step of the story has spoken of, by their place.
+    pub(super) statements_told: Vec<bool>,
     /// How many of the messages set aside the story has spoken of.
     pub(super) set_aside_told: usize,
 }
@@ -81,6 +84,7 @@ impl Stage {
             running,
             instance: None,
             told: Vec::new(),
+            statements_told: Vec::new(),
             set_aside_told: 0,
         })
     }
@@ -174,6 +178,11 @@ impl Stage {
                 (one, None) => Ok(one.map(|row| row.instance.clone())),
             }
         })
+    }
+
+    /// Statements on the saga's own tables, in the order of their commits.
+    pub(super) fn statements(&self) -> Vec<Statement> {
+        self.store.with_rows(|rows| rows.statements.clone())
     }
 
     /// Messages set aside, oldest first.

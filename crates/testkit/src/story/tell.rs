@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use knarr_model::instance::FINAL;
+use knarr_model::statement::Statement;
 use knarr_model::{Class, Envelope, Failure, Message, MessageId};
 use knarr_saga::definition::Definition;
 use knarr_saga::{Call, States};
@@ -40,6 +41,9 @@ struct Step {
 /// Whether a payload fits; an error when it is not of the expected type.
 type Check = Box<dyn Fn(&str) -> Result<bool, String>>;
 
+/// Whether the parameters of a statement fit.
+type Parameters = Box<dyn Fn(&[Value]) -> bool>;
+
 enum What {
     Given { urn: String, message: Arc<RawValue> },
     GivenAgain,
@@ -52,6 +56,8 @@ enum What {
     State(&'static str),
     NoInstance,
     SetAside(Class),
+    Sql { name: String, check: Parameters },
+    NoMoreSql,
 }
 
 impl Story {
@@ -147,6 +153,20 @@ impl Story {
     #[track_caller]
     pub fn then_set_aside(self, class: Class) -> Self {
         self.step(format!("then set aside as {class}"), What::SetAside(class))
+    }
+
+    /// A statement of this name was carried out whose parameters fit, and no step has spoken of it
+    /// before. A story has no database: what the statement does there is for a test on one.
+    #[track_caller]
+    pub fn then_sql(self, name: &str, fits: impl Fn(&[Value]) -> bool + 'static) -> Self {
+        let what = What::Sql { name: name.to_owned(), check: Box::new(fits) };
+        self.step(format!("then sql {name}"), what)
+    }
+
+    /// No statement was carried out that no step has spoken of.
+    #[track_caller]
+    pub fn then_no_more_sql(self) -> Self {
+        self.step("then no more sql".to_owned(), What::NoMoreSql)
     }
 
     /// Tells the story.
@@ -245,6 +265,8 @@ async fn act(stage: &mut Stage, last: &mut Option<Envelope>, what: What) -> Resu
             None => Ok(()),
         },
         What::SetAside(class) => set_aside(stage, class),
+        What::Sql { name, check } => sql(stage, &name, &check),
+        What::NoMoreSql => no_more_sql(stage),
     }
 }
 
@@ -301,6 +323,38 @@ fn set_aside(stage: &mut Stage, class: Class) -> Result<(), String> {
         }
         Some(row) => Err(format!("it was set aside as {}: {}", row.class, row.reason)),
     }
+}
+
+fn sql(stage: &mut Stage, name: &str, check: &Parameters) -> Result<(), String> {
+    let done = stage.statements();
+    stage.statements_told.resize(done.len(), false);
+    let untold = done.iter().zip(&mut stage.statements_told).filter(|(_, told)| !**told);
+    let mut others = Vec::new();
+    for (statement, told) in untold.filter(|(statement, _)| statement.name == name) {
+        if check(&statement.parameters) {
+            *told = true;
+            return Ok(());
+        }
+        others.push(parameters(statement));
+    }
+    if others.is_empty() {
+        let names: Vec<_> = done.into_iter().map(|statement| statement.name).collect();
+        return Err(format!("none was; carried out so far: [{}]", names.join(", ")));
+    }
+    Err(format!("none of these fits:\n    {}", others.join("\n    ")))
+}
+
+fn no_more_sql(stage: &Stage) -> Result<(), String> {
+    let done = stage.statements();
+    let untold = |at: &usize| !stage.statements_told.get(*at).copied().unwrap_or(false);
+    match (0..done.len()).find(untold) {
+        None => Ok(()),
+        Some(at) => Err(format!("{} was, with {}", done[at].name, parameters(&done[at]))),
+    }
+}
+
+fn parameters(statement: &Statement) -> String {
+    Value::Array(statement.parameters.clone()).to_string()
 }
 
 fn running(stage: &Stage) -> String {

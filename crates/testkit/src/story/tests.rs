@@ -276,3 +276,46 @@ fn a_machine_with_findings_has_no_story() {
 fn run_panics_with_the_story() {
     tale().then_finished().run();
 }
+
+/// A saga that writes down who began it.
+#[derive(Clone, Serialize, Deserialize)]
+struct Diary;
+
+impl Machine for Diary {
+    type State = At;
+
+    fn define(m: &mut Table<Self>) {
+        m.statement("note", ("INSERT INTO notes VALUES ($1)", "INSERT INTO notes VALUES (?1)"));
+        m.purge_step("notes", Dialects::same("DELETE FROM notes"));
+        m.initially::<Begin>()
+            .create(|e, out| {
+                out.sql("note", [&e.how]);
+                Diary
+            })
+            .go_to(At::Work);
+        m.during([At::Work]).after(Bell).finish();
+        m.during_any().on::<Stop>().finish();
+    }
+}
+
+#[test]
+fn a_statement_is_seen_once_and_one_that_does_not_fit_is_shown() {
+    let begun = || {
+        let begin = Begin { correlation_id: Uuid::from_u128(1), how: "well".to_owned() };
+        Story::of(definition::<Diary>()).given(begin)
+    };
+    let told = begun().then_sql("note", |values| values[0] == "well").then_no_more_sql().run();
+    assert!(told.lines.iter().any(|line| line.contains("carries out note")), "{told:?}");
+    for (story, why) in [
+        (
+            begun().then_sql("note", |values| values[0] == "badly"),
+            "none of these fits:\n    [\"well\"]",
+        ),
+        (begun().then_sql("other", |_| true), "carried out so far: [note]"),
+        (begun().then_no_more_sql(), "note was, with [\"well\"]"),
+        (begun().then_sql("note", |_| true).then_sql("note", |_| true), "none was"),
+    ] {
+        let failed = story.try_run().expect_err("it does not hold");
+        assert!(failed.contains(why), "{failed}");
+    }
+}

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use knarr_model::incident::FailurePolicy;
 use knarr_model::shape::Shape;
 use knarr_model::topology::Subscription;
-use knarr_model::{Envelope, Instance, InstanceId, Name, RetryPolicy};
+use knarr_model::{Envelope, Instance, InstanceId, Name, RetryPolicy, Script, Statement};
 use knarr_saga::check::Finding;
 use knarr_saga::definition::{BadMessage, Cause, Correlated, Decision, Definition, Event, Live};
 
@@ -58,6 +59,18 @@ impl Definition for Watched {
 
     fn is_ordered(&self) -> bool {
         self.inner.is_ordered()
+    }
+
+    fn failures(&self) -> FailurePolicy {
+        self.inner.failures()
+    }
+
+    fn purge_steps(&self, instance: InstanceId, run: u32) -> Vec<Statement> {
+        self.inner.purge_steps(instance, run)
+    }
+
+    fn migrations(&self) -> Vec<Script> {
+        self.inner.migrations()
     }
 
     fn shape(&self) -> Shape {

@@ -116,6 +116,7 @@ fn effect(effect: &Effect) -> String {
         Effect::Schedule { timer, .. } => format!("sets {timer}"),
         Effect::Unschedule { .. } => "cancels a timer".to_owned(),
         Effect::Withdraw { .. } => "withdraws a call".to_owned(),
+        Effect::Sql(statement) => format!("carries out {}", statement.name),
         Effect::Finish => "finishes".to_owned(),
     }
 }

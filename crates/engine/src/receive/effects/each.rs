@@ -2,7 +2,7 @@
 
 use knarr_model::{Effect, Instance};
 
-use super::{activity, outgoing, timers};
+use super::{activity, outgoing, sql, timers};
 use crate::delivery::Incoming;
 use crate::receive::fold::Fold;
 
@@ -23,6 +23,7 @@ pub(in crate::receive) fn fold(
             Effect::Unschedule { token } => timers::cancel(fold, saved.id, token),
             Effect::Call(call) => activity::ask(fold, saved, &context, call),
             Effect::Withdraw { token } => activity::withdraw(fold, saved.id, token),
+            Effect::Sql(statement) => sql::carry_out(fold, saved.id, statement),
             // What ends with the run was asked for by effects of its own before this one.
             Effect::Finish => {}
         }

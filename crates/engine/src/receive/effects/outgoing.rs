@@ -6,6 +6,7 @@ use knarr_model::format::{MASS_TRANSIT, masstransit};
 use knarr_model::work::{Addressing, Outgoing, Sequence};
 use knarr_model::{Context, Envelope, Instance, MessageId};
 
+use super::address::{Address, destination, parse};
 use crate::delivery::Incoming;
 use crate::receive::fold::Fold;
 
@@ -76,12 +77,6 @@ pub(super) fn send(
     fold.draft(Some(saved.id)).slice.outgoing.push(outgoing);
 }
 
-struct Address {
-    exchange: String,
-    routing_key: String,
-    addressing: Addressing,
-}
-
 fn address(incoming: &Incoming, message: &Message) -> Address {
     let plain = |exchange: &str, addressing| Address {
         exchange: exchange.to_owned(),
@@ -114,72 +109,5 @@ fn published(message: &Message) -> Address {
         exchange,
         routing_key: String::new(),
         addressing: Addressing::Publish { bases: exchanges.collect() },
-    }
-}
-
-/// The exchange that an address URI names (masstransit-wire §6): the last segment of its path.
-fn parse(address: &str) -> (String, Addressing) {
-    if let Some(name) = address.strip_prefix("queue:") {
-        return (name.to_owned(), Addressing::Queue);
-    }
-    for prefix in ["exchange:", "topic:"] {
-        if let Some(name) = address.strip_prefix(prefix) {
-            return (name.to_owned(), Addressing::Exchange);
-        }
-    }
-    let (path, query) = address.split_once('?').unwrap_or((address, ""));
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let bind = query.split('&').any(|option| option.eq_ignore_ascii_case("bind=true"));
-    let addressing = if bind { Addressing::Queue } else { Addressing::Exchange };
-    (percent_decoded(name), addressing)
-}
-
-fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match hex {
-            Some(byte) => {
-                out.push(byte);
-                at += 3;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// The full address of an exchange on the broker of `source`.
-fn destination(source: &str, exchange: &str) -> String {
-    match source.rsplit_once('/') {
-        Some((broker, _)) => format!("{broker}/{exchange}"),
-        None => format!("exchange:{exchange}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(address: &str, exchange: &str, addressing: Addressing) {
-        assert_eq!(parse(address), (exchange.to_owned(), addressing), "{address}");
-    }
-
-    #[test]
-    fn addresses_of_every_form_name_their_exchange() {
-        check("queue:order", "order", Addressing::Queue);
-        check("exchange:Shop:Order", "Shop:Order", Addressing::Exchange);
-        check("rabbitmq://h/v%2Fx/order?bind=true", "order", Addressing::Queue);
-        let bus = "rabbitmq://localhost:5672/vm_bus_x1?temporary=true";
-        check(bus, "vm_bus_x1", Addressing::Exchange);
-        check("rabbitmq://h/a%3Ab", "a:b", Addressing::Exchange);
     }
 }

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::stores::Stores;
 use super::world::{HARD_NAME, HARD_TEXT, World, every_header, raw};
 
-fn json(value: &impl Serialize) -> String {
+pub(in crate::conformance) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("it can be written as JSON")
 }
 
@@ -85,6 +85,7 @@ fn hard_instance(world: &World, id: InstanceId, timer: RowId, call: RowId) -> In
             joins: BTreeMap::from([(3, Join { seen: vec![0, 2], fired: true })]),
             deferred: vec!["urn:message:Shop:OrderPaid".to_owned()],
             keys: vec![("number".to_owned(), HARD_TEXT.to_owned())],
+            holds: true,
         },
         incident: Some(world.id()),
         ..world.instance(id, 1)
@@ -128,7 +129,8 @@ fn hard_quarantined(world: &World, id: InstanceId) -> Quarantined {
     }
 }
 
-fn hard_slice(world: &World, id: InstanceId) -> Slice {
+/// Every part of a run, as hard as it may be.
+pub(in crate::conformance) fn hard_slice(world: &World, id: InstanceId) -> Slice {
     let timer = Timer { context: hard_context(world), ..world.timer(id, -1_000) };
     let call = hard_call(world, id);
     let row = JournalRow {

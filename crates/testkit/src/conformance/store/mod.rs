@@ -19,8 +19,9 @@ pub mod purges;
 pub mod quarantine;
 pub mod races;
 pub mod reading;
+pub mod statements;
 pub mod timers;
 pub mod unclaimed;
 
-pub use stores::{Hook, StoreUnderTest, Stores};
+pub use stores::{Hook, Sql, StoreUnderTest, Stores};
 pub use world::World;

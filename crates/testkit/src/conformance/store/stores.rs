@@ -17,6 +17,9 @@ use crate::clock::TokioClock;
 /// A piece of an adapter's test code that a case may call.
 pub type Hook<A> = Arc<dyn Fn(A) -> BoxFuture<'static, ()> + Send + Sync>;
 
+/// Runs a script beside the store and answers its rows: the columns of each as text.
+pub type Sql = Arc<dyn Fn(String) -> BoxFuture<'static, Vec<Vec<String>>> + Send + Sync>;
+
 /// Makes fresh, empty stores. An adapter writes this and `store_conformance!`, and no more.
 #[async_trait]
 pub trait StoreUnderTest: Send + Sync {
@@ -46,6 +49,8 @@ pub struct Stores {
     pub corrupt: Option<Hook<(RowKind, RowId)>>,
     /// Makes a stored instance unreadable; `None` if its rows cannot become so.
     pub corrupt_instance: Option<Hook<(Name, InstanceId)>>,
+    /// Runs SQL beside the store, in its schema; `None` if it speaks none.
+    pub sql: Option<Sql>,
     /// Whatever must live as long as the store: a folder, a schema that is dropped.
     pub keep: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -71,6 +76,7 @@ impl Stores {
             refused: None,
             corrupt: None,
             corrupt_instance: None,
+            sql: None,
             keep: None,
         }
     }
@@ -93,6 +99,13 @@ impl Stores {
     #[must_use]
     pub fn corrupting_instances(mut self, corrupt: Hook<(Name, InstanceId)>) -> Self {
         self.corrupt_instance = Some(corrupt);
+        self
+    }
+
+    /// Says how to run SQL beside the store.
+    #[must_use]
+    pub fn speaking(mut self, sql: Sql) -> Self {
+        self.sql = Some(sql);
         self
     }
 

@@ -329,6 +329,10 @@ impl World {
             definition_version: 1,
             at: self.now(),
             status: Status::Held,
+            incident: None,
+            copies: 0,
+            released_as: None,
+            edits: Vec::new(),
         }
     }
 

@@ -1,0 +1,55 @@
+//! `<endpoint>_error` for teams with tools on it: a copy of each set-aside message as MassTransit
+//! moves one (behaviours 20, masstransit-wire §9).
+
+use knarr_model::fault::{MAX_REASON, cut};
+use knarr_model::format::timestamp_text;
+use knarr_model::quarantine::Quarantined;
+use knarr_model::work::{Addressing, Outgoing};
+use knarr_model::{MessageId, ids};
+
+use crate::receive::fold::Situation;
+
+/// The header by which a copy that is moved back is known.
+pub(in crate::receive) const QUARANTINE_ID: &str = "Knarr-Quarantine-Id";
+
+/// The copy, if the endpoint is to make any. It starts nothing when it is moved back: its message
+/// has its outcome, and its content is blocked.
+pub(in crate::receive) fn mirror(at: &Situation, row: &Quarantined) -> Option<Outgoing> {
+    if !at.mirror_errors || row.size > row.body.len() as u64 {
+        return None;
+    }
+    let mut headers = row.headers.clone();
+    let host = &at.sender.host;
+    for (name, value) in
+        [("MT-Host-MachineName", &host.machine_name), ("MT-Host-ProcessName", &host.process_name)]
+    {
+        if let Some(value) = value {
+            headers.set(name, value.clone());
+        }
+    }
+    headers.set("MT-Reason", "fault".to_owned());
+    headers.set("MT-Fault-ExceptionType", format!("Knarr.{}", row.class));
+    headers.set("MT-Fault-InputAddress", at.sender.address.clone());
+    headers.set("MT-Fault-Message", cut(&row.reason, MAX_REASON));
+    headers.set("MT-Fault-StackTrace", row.errors.join("\n"));
+    headers.set("MT-Fault-Timestamp", timestamp_text(row.at));
+    headers.set("MT-Fault-ConsumerType", row.saga.to_string());
+    if let Some(urn) = row.message_types.first() {
+        let name = urn.trim_start_matches("urn:message:").replace(':', ".");
+        headers.set("MT-Fault-MessageType", name);
+    }
+    headers.set(QUARANTINE_ID, row.id.to_string());
+    Some(Outgoing {
+        id: MessageId(ids::derived_id(&[b"mirror", row.id.as_bytes()])),
+        sequence: None,
+        exchange: format!("{}_error", row.endpoint),
+        routing_key: row.routing_key.clone(),
+        addressing: Addressing::Queue,
+        content_type: row.content_type.clone().unwrap_or_default(),
+        correlation_id: None,
+        headers,
+        expires_at: None,
+        priority: None,
+        body: row.body.clone(),
+    })
+}

@@ -1,0 +1,103 @@
+//! Keeps an eye on an endpoint's row: what was decided elsewhere is heeded here.
+
+use std::sync::Arc;
+
+use knarr_guard::Admission;
+use knarr_model::ports::StoreError;
+use knarr_model::ports::store::{EndpointRow, EndpointState};
+
+use super::contain::begin_probe;
+use crate::shared::{Serving, Shared, is_held};
+
+/// Reads the endpoint's row now and then, and whenever a fence was met: the row is the truth.
+pub(crate) async fn watch(shared: Arc<Shared>, serving: Arc<Serving>) {
+    let mut failures = 0;
+    let mut guard_version = None;
+    while !shared.is_stopping() {
+        match read(&shared, &serving).await {
+            Ok(row) => {
+                failures = 0;
+                heed(&shared, &serving, &row).await;
+                if guard_version != Some(row.guard_version) {
+                    guard_version = Some(row.guard_version);
+                    cancel_lost_calls(&shared).await;
+                }
+                let restart = row.stop.as_ref().and_then(|stop| stop.restart_at);
+                let stopped = matches!(row.state, EndpointState::Halted | EndpointState::Paused);
+                if stopped && restart.is_some_and(|at| at <= shared.ports.clock.now()) {
+                    begin_probe(&shared, &serving).await;
+                }
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::warn!("cannot read endpoint {}: {error}", serving.endpoint.name);
+                shared.back_off(failures).await;
+            }
+        }
+        tokio::select! {
+            biased;
+            () = shared.tokens.process().cancelled() => {}
+            () = serving.changed.notified() => {}
+            () = shared.ports.clock.sleep(shared.settings.endpoint_poll) => {}
+        }
+    }
+}
+
+/// The endpoint's row. One that only one node may serve is asked for on the way.
+async fn read(shared: &Shared, serving: &Serving) -> Result<EndpointRow, StoreError> {
+    let (store, name) = (&shared.ports.store, &serving.endpoint.name);
+    let lives = shared.node.is_valid(shared.ports.clock.monotonic());
+    if serving.endpoint.ordered && lives {
+        return store.hold(name, shared.node.id()).await;
+    }
+    let row = store.endpoint(name).await?;
+    if is_held(serving, &row) && lives {
+        return store.hold(name, shared.node.id()).await;
+    }
+    Ok(row)
+}
+
+/// Does what the endpoint's row says.
+async fn heed(shared: &Shared, serving: &Serving, row: &EndpointRow) {
+    let endpoint = &row.name;
+    let now = shared.admit(serving, row);
+    let closed = serving.is_closed();
+    let before = serving.admission.send_replace(now);
+    if serving.is_closed() && !closed {
+        match now {
+            Admission::Wait => {
+                tracing::warn!(%endpoint, holder = ?row.holder, "another process serves it now");
+            }
+            _ => tracing::warn!(%endpoint, epoch = row.epoch, "halted: nothing is decided"),
+        }
+        shared.tokens.halt(endpoint);
+        give_back(shared, serving).await;
+    } else if now == Admission::Go && before != Admission::Go {
+        // What was counted before it stopped says nothing about how it goes now.
+        serving.breaker.lock().reset();
+        // Rows of which nobody knows whether they were given back come again.
+        shared.reclaim();
+        tracing::info!(%endpoint, epoch = row.epoch, state = row.state.as_str(), "open");
+        shared.due.notify_one();
+        shared.calls.notify_one();
+    }
+}
+
+async fn give_back(shared: &Shared, serving: &Serving) {
+    let node = shared.node.id();
+    if let Err(error) = shared.ports.store.give_back(node, &serving.endpoint.name).await {
+        tracing::warn!("claims of {} stay until the lease ends: {error}", serving.endpoint.name);
+    }
+}
+
+/// A purge elsewhere took the rows of calls that run here: they are cancelled.
+async fn cancel_lost_calls(shared: &Shared) {
+    let running = shared.tokens.running();
+    if running.is_empty() {
+        return;
+    }
+    match shared.ports.store.lost_calls(shared.node.id(), &running).await {
+        Ok(lost) => lost.into_iter().for_each(|row| shared.tokens.cancel_call(row)),
+        Err(error) => tracing::warn!("cannot see which calls are withdrawn: {error}"),
+    }
+}
