@@ -92,7 +92,7 @@ impl Default for Settings {
             lanes: 8,
             max_batch: 256,
             concurrent_batches: 3,
-            linger: Duration::from_millis(40),
+            linger: Duration::from_millis(12),
             decide_deadline: Duration::from_secs(5),
             max_abandoned_threads: 4,
             lease: Duration::from_secs(10),
