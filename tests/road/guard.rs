@@ -130,6 +130,23 @@ async fn guard_scope_instance_holds_later_messages_until_the_incident_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn guard_a_released_start_takes_what_its_tombstone_held_with_it() {
+    let mut road = failed(OnFailure::ContainInstance, vec![fails("hopeless")]).await;
+    let held = [road.go(1, 2, vec![tell("held")]), road.go(1, 3, vec![tell("held too")])];
+    road.pass_and_settle(LONG).await;
+    assert_eq!(road.parked().len(), 2);
+    let set_aside = road.quarantine().remove(0);
+    road.desk().release(&anna(), &[set_aside.id]).await.expect("it is let go");
+    road.pass_and_settle(LONG).await;
+    let later = road.go(1, 4, vec![tell("later")]);
+    road.pass_and_settle(LONG).await;
+    for message in [held[0], held[1], later] {
+        assert_eq!(road.outcome(message), Some(Outcome::Applied));
+    }
+    assert!(road.parked().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn s0_14_a_start_message_beyond_its_budget_is_set_aside_and_blocked_and_the_queue_flows() {
     let mut road = Road::with(declares(OnFailure::Contain)).start();
     let first = road.begin(1, vec![fails("at the start")]);

@@ -26,6 +26,7 @@ struct Plan {
     timers: (Option<String>, Option<String>),
     calls: (Option<String>, Option<String>),
     wakes: Option<String>,
+    wakes_held: Option<String>,
     parked: Option<(String, Vec<MessageId>)>,
     lines: Option<String>,
     internal: internal::Steps,
@@ -56,6 +57,7 @@ impl Plan {
             timers: timers::rows(&slices)?,
             calls: activities::rows(&slices)?,
             wakes: keys_of(&slices, |slice| slice.wakes_deferred)?,
+            wakes_held: keys_of(&slices, |slice| slice.wakes_held)?,
             parked: parked::rows(&slices)?,
             lines: keys_of(&slices, changes_line)?,
             internal: internal::steps(&slices)?,
@@ -76,7 +78,8 @@ fn keys_of(slices: &[&Slice], meant: fn(&Slice) -> bool) -> Result<Option<String
 
 /// Whether another message may now be the first that an instance's messages wait behind.
 fn changes_line(slice: &Slice) -> bool {
-    slice.parked.iter().any(|row| row.reason == ParkedReason::Held)
+    slice.wakes_held
+        || slice.parked.iter().any(|row| row.reason == ParkedReason::Held)
         || slice.again.iter().any(|again| again.kind == RowKind::Parked)
         || slice.taken.iter().any(|(kind, _)| *kind == RowKind::Parked)
 }
@@ -133,6 +136,9 @@ async fn asked(
     if let Some(instances) = &plan.wakes {
         // Before new rows are parked: they already know what they wait for.
         parked::wake(connection, saga, instances, commit.now).await?;
+    }
+    if let Some(instances) = &plan.wakes_held {
+        parked::wake_held(connection, saga, instances, commit.now).await?;
     }
     if let Some(rows) = &plan.parked {
         known.extend(parked::insert(connection, rows).await?);

@@ -34,9 +34,12 @@ const CALLS_AGAIN: &str = "UPDATE activity
 const PARKED_AGAIN: &str = "UPDATE parked
     SET node = NULL, due_at = w.due_at, attempt = w.attempt, error = w.error,
         reason = coalesce(w.reason, parked.reason),
-        behind = coalesce(w.reason, parked.reason) = 'held'
+        behind = coalesce(w.reason, parked.reason) = 'held',
+        instance = coalesce(unhex(w.instance), parked.instance),
+        seq = coalesce(w.seq, parked.seq)
     FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS due_at, value ->> 2 AS attempt,
-        value ->> 3 AS error, value ->> 4 AS reason FROM json_each(?2)) w
+        value ->> 3 AS error, value ->> 4 AS reason, value ->> 5 AS instance, value ->> 6 AS seq
+        FROM json_each(?2)) w
     WHERE parked.id = w.id AND parked.node = ?1
     RETURNING parked.id";
 
@@ -90,11 +93,21 @@ pub(crate) fn steps(slices: &[&Slice]) -> Result<Steps, Error> {
     Ok(Steps(steps))
 }
 
-type AgainRow<'a> = (uuid::fmt::Simple, Option<i64>, u32, &'a Option<String>, Option<&'static str>);
+type AgainRow<'a> = (
+    uuid::fmt::Simple,
+    Option<i64>,
+    u32,
+    &'a Option<String>,
+    Option<&'static str>,
+    Option<uuid::fmt::Simple>,
+    Option<i64>,
+);
 
 fn again_row(again: &Again) -> AgainRow<'_> {
     let reason = again.reason.map(|reason| reason.as_str());
-    (hex(again.row.0), again.due_at.map(micros), again.attempt, &again.error, reason)
+    let instance = again.place.map(|(instance, _)| hex(instance.0));
+    let seq = again.place.map(|(_, seq)| seq);
+    (hex(again.row.0), again.due_at.map(micros), again.attempt, &again.error, reason, instance, seq)
 }
 
 /// Carries the steps out and returns the rows that are gone or not the node's.

@@ -38,6 +38,9 @@ const INSERT: &str = "INSERT INTO parked (id, endpoint, saga, message_id, digest
 const WAKE: &str = "UPDATE parked SET due_at = ?3
     WHERE saga = ?1 AND reason = 'deferred'
         AND instance IN (SELECT unhex(value) FROM json_each(?2))";
+const WAKE_HELD: &str = "UPDATE parked SET due_at = ?3
+    WHERE saga = ?1 AND reason = 'held'
+        AND instance IN (SELECT unhex(value) FROM json_each(?2))";
 const LET_GO: &str = "UPDATE parked SET due_at = ?3
     WHERE saga = ?1 AND instance = ?2 AND reason = 'held'";
 /// The most rows shown of one instance.
@@ -164,6 +167,17 @@ pub(crate) async fn wake(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     sqlx::query(WAKE).bind(saga).bind(instances).bind(micros(now)).execute(connection).await?;
+    Ok(())
+}
+
+/// Makes what a tombstone held of these instances due.
+pub(crate) async fn wake_held(
+    connection: &mut SqliteConnection,
+    saga: &str,
+    instances: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query(WAKE_HELD).bind(saga).bind(instances).bind(micros(now)).execute(connection).await?;
     Ok(())
 }
 

@@ -70,6 +70,11 @@ pub(crate) struct Raw {
 }
 
 impl Incoming {
+    /// Whether it has no place in its instance's line yet.
+    pub(crate) fn is_new_in_line(&self) -> bool {
+        matches!(self.source, Source::Broker { .. } | Source::Parked { placed: false, .. })
+    }
+
     /// The row it was claimed as, if it was.
     pub(crate) fn row(&self) -> Option<(RowKind, RowId)> {
         match &self.source {

@@ -270,7 +270,7 @@ impl Running {
 
     /// Messages committed and not yet confirmed by the broker.
     pub fn unpublished(&self) -> usize {
-        self.shared.unpublished.load(Ordering::Relaxed)
+        self.shared.unsent.messages()
     }
 
     /// Stops: nothing new is begun, what is in flight is finished or given back, claims and the

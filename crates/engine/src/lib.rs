@@ -10,6 +10,7 @@ mod route;
 mod settings;
 mod shared;
 mod telemetry;
+mod unsent;
 mod waits;
 
 pub use engine::{Engine, Health, Running};

@@ -47,6 +47,8 @@ pub struct Settings {
     /// Messages in this node's outbox at which it stops consuming and claiming until they are fewer
     /// than nine tenths of it.
     pub outbox_cap: usize,
+    /// Bytes of their bodies at which it does the same.
+    pub outbox_bytes: usize,
     /// Bytes of instance data that one batch may hold; a batch that loads more is taken in turns.
     pub batch_bytes: usize,
     /// Messages of one instance that wait in line, at which this node takes in nothing more for its
@@ -107,6 +109,7 @@ impl Default for Settings {
             drain: Duration::from_secs(8),
             retention: Retention::default(),
             outbox_cap: 100_000,
+            outbox_bytes: 1 << 30,
             batch_bytes: 16 << 20,
             parked_cap: 1_000,
             unclaimed_after: Duration::from_secs(60),

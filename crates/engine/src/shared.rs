@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use knarr_guard::notice::Sender;
@@ -22,6 +22,7 @@ use crate::delivery::Incoming;
 use crate::node::Node;
 use crate::settings::Settings;
 use crate::telemetry::Counters;
+use crate::unsent::Unsent;
 use crate::waits::Waits;
 
 /// How long after a call to the store was given up it may still be carried out.
@@ -58,9 +59,7 @@ pub(crate) struct Shared {
     /// Outbox rows that this node has in hand, from before their commit until they are deleted.
     in_hand: Mutex<BTreeSet<RowId>>,
     /// Messages of this node not yet confirmed.
-    pub(crate) unpublished: AtomicUsize,
-    /// The outbox was at its cap and is not yet below nine tenths of it.
-    full: AtomicBool,
+    pub(crate) unsent: Unsent,
     /// Commits whose outcome was not known: the outbox must be read once more.
     pub(crate) doubts: AtomicU64,
     /// Monotonic milliseconds until which own rows that are not held come again: claimed rows were
@@ -188,8 +187,7 @@ impl Shared {
             due: Notify::new(),
             calls: Notify::new(),
             in_hand: Mutex::default(),
-            unpublished: AtomicUsize::new(0),
-            full: AtomicBool::new(false),
+            unsent: Unsent::default(),
             doubts: AtomicU64::new(0),
             reclaim_until: AtomicU64::new(0),
             exhausted: AtomicBool::new(false),
@@ -276,12 +274,7 @@ impl Shared {
 
     /// Whether the outbox is so full that nothing more should be taken in.
     pub(crate) fn is_full(&self) -> bool {
-        let (unpublished, cap) =
-            (self.unpublished.load(Ordering::Relaxed), self.settings.outbox_cap);
-        let was = self.full.load(Ordering::Relaxed);
-        let full = unpublished >= cap || was && unpublished * 10 >= cap * 9;
-        self.full.store(full, Ordering::Relaxed);
-        full
+        self.unsent.is_full(self.settings.outbox_cap, self.settings.outbox_bytes)
     }
 }
 

@@ -71,6 +71,9 @@ pub struct Slice {
     pub taken: Vec<(RowKind, RowId)>,
     /// The instance changed state or ended: its deferred rows become due.
     pub wakes_deferred: bool,
+    /// A release begins the next run of an instance whose tombstone held messages: they are this
+    /// run's, and become due.
+    pub wakes_held: bool,
     /// Messages set aside.
     pub quarantine: Vec<Quarantined>,
     /// Messages that leave, in order.
@@ -144,6 +147,8 @@ pub struct Again {
     pub error: Option<String>,
     /// For parked rows: the new reason.
     pub reason: Option<crate::work::ParkedReason>,
+    /// For a parked row that named no instance: the one it is for, and its place in that line.
+    pub place: Option<(InstanceId, i64)>,
 }
 
 /// The final outcome of a message.

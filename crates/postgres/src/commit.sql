@@ -69,7 +69,7 @@ again_calls AS (
   WHERE activity.id = new.id AND activity.id = ANY ($58)
     AND activity.node = $2 AND activity.ended IS NOT NULL
   RETURNING activity.id),
--- A held message whose head is gone is due. $79 are the heads that go with this commit: taken, or
+-- A held message whose head is gone is due. $81 are the heads that go with this commit: taken, or
 -- from now on waiting for something that blocks nobody.
 parks AS (
   INSERT INTO parked (id, endpoint, saga, message_id, digest, instance, seq, reason, attempt,
@@ -81,7 +81,7 @@ parks AS (
                      SELECT FROM parked b
                      WHERE b.saga = new.saga AND b.instance = new.instance
                        AND b.reason IN ('retry', 'held', 'suspect')
-                       AND (b.seq, b.id) < (new.seq, new.id) AND b.id <> ALL ($79::uuid[]))
+                       AND (b.seq, b.id) < (new.seq, new.id) AND b.id <> ALL ($81::uuid[]))
               THEN statement_timestamp()
               ELSE new.due_at END,
          new.error, new.envelope
@@ -98,40 +98,45 @@ again_parked AS (
                          AND new.due_at > statement_timestamp()
                          AND NOT EXISTS (
                            SELECT FROM parked b
-                           WHERE b.saga = parked.saga AND b.instance = parked.instance
+                           WHERE b.saga = parked.saga
+                             AND b.instance = coalesce(new.instance, parked.instance)
                              AND b.reason IN ('retry', 'held', 'suspect')
-                             AND (b.seq, b.id) < (parked.seq, parked.id)
-                             AND b.id <> ALL ($79))
+                             AND (b.seq, b.id) < (coalesce(new.seq, parked.seq), parked.id)
+                             AND b.id <> ALL ($81))
                     THEN statement_timestamp()
                     ELSE new.due_at END,
       attempt = new.attempt, error = new.error, reason = coalesce(new.reason, parked.reason),
-      node = NULL
-  FROM unnest($74::uuid[], $75::timestamptz[], $76::bigint[], $77::text[], $78::text[])
-       AS new (id, due_at, attempt, error, reason)
+      instance = coalesce(new.instance, parked.instance),
+      seq = coalesce(new.seq, parked.seq), node = NULL
+  FROM unnest($74::uuid[], $75::timestamptz[], $76::bigint[], $77::text[], $78::text[],
+              $79::uuid[], $80::bigint[])
+       AS new (id, due_at, attempt, error, reason, instance, seq)
   WHERE parked.id = new.id AND parked.id = ANY ($74) AND parked.node = $2
   RETURNING parked.id),
 taken_parked AS (
-  DELETE FROM parked WHERE id = ANY ($80::uuid[]) AND node = $2
+  DELETE FROM parked WHERE id = ANY ($82::uuid[]) AND node = $2
   RETURNING id),
 woken AS (
   UPDATE parked SET due_at = statement_timestamp()
-  WHERE instance = ANY ($81::uuid[] || $82::uuid[]) AND saga IS NOT DISTINCT FROM $1
-    AND (instance = ANY ($81) AND reason = 'deferred'
-         OR instance = ANY ($82) AND reason = 'held' AND due_at IS NOT NULL)
+  WHERE instance = ANY ($83::uuid[] || $84::uuid[] || $99::uuid[])
+    AND saga IS NOT DISTINCT FROM $1
+    AND (instance = ANY ($83) AND reason = 'deferred'
+         OR instance = ANY ($84) AND reason = 'held' AND due_at IS NOT NULL
+         OR instance = ANY ($99) AND reason = 'held')
     AND (due_at IS NULL OR due_at > statement_timestamp())
-    AND id <> ALL ($74) AND id <> ALL ($80)
+    AND id <> ALL ($74) AND id <> ALL ($82)
   RETURNING id),
 chunks AS (
   INSERT INTO outbox (id, endpoint, node, directory, bodies)
   SELECT new.id, $3, $2, new.directory, new.bodies
-  FROM unnest($83::uuid[], $84::text[], $85::bytea[]) AS new (id, directory, bodies)),
+  FROM unnest($85::uuid[], $86::text[], $87::bytea[]) AS new (id, directory, bodies)),
 finished AS (
-  DELETE FROM outbox WHERE id = ANY ($86::uuid[])),
+  DELETE FROM outbox WHERE id = ANY ($88::uuid[])),
 set_aside AS (
   INSERT INTO quarantine (id, endpoint, saga, message_id, digest, class, status, at, detail, body)
   SELECT new.*
-  FROM unnest($87::uuid[], $88::text[], $89::text[], $90::uuid[], $91::bytea[], $92::text[],
-              $93::text[], $94::timestamptz[], $95::text[], $96::bytea[]) AS new
+  FROM unnest($89::uuid[], $90::text[], $91::text[], $92::uuid[], $93::bytea[], $94::text[],
+              $95::text[], $96::timestamptz[], $97::text[], $98::bytea[]) AS new
   ON CONFLICT (endpoint, message_id, digest) DO NOTHING)
 SELECT ARRAY (SELECT message_id FROM journaled) AS journaled,
        ARRAY (SELECT message_id FROM parks) AS parked,

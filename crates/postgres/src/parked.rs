@@ -312,6 +312,8 @@ pub(crate) struct AgainColumns<'a> {
     attempt: Vec<i64>,
     error: Vec<Option<Cow<'a, str>>>,
     reason: Vec<Option<&'static str>>,
+    instance: Vec<Option<Uuid>>,
+    seq: Vec<Option<i64>>,
 }
 
 impl<'a> AgainColumns<'a> {
@@ -321,9 +323,18 @@ impl<'a> AgainColumns<'a> {
         self.attempt.push(again.attempt.into());
         self.error.push(again.error.as_deref().map(rows::plain));
         self.reason.push(again.reason.map(|reason| reason.as_str()));
+        self.instance.push(again.place.map(|(instance, _)| instance.0));
+        self.seq.push(again.place.map(|(_, seq)| seq));
     }
 
     pub(crate) fn bind(self, query: Query) -> Query {
-        query.bind(self.id).bind(self.due_at).bind(self.attempt).bind(self.error).bind(self.reason)
+        query
+            .bind(self.id)
+            .bind(self.due_at)
+            .bind(self.attempt)
+            .bind(self.error)
+            .bind(self.reason)
+            .bind(self.instance)
+            .bind(self.seq)
     }
 }

@@ -36,6 +36,7 @@ pub(crate) struct Writes<'a> {
     gone_heads: Vec<Uuid>,
     taken_parked: Vec<Uuid>,
     wakes_deferred: Vec<Uuid>,
+    heads_gone: Vec<Uuid>,
     wakes_held: Vec<Uuid>,
     chunks: outbox::Columns,
     quarantine: quarantine::Columns,
@@ -160,8 +161,11 @@ impl<'a> Writes<'a> {
             if slice.wakes_deferred {
                 self.wakes_deferred.push(instance.0);
             }
-            if head_goes {
+            if slice.wakes_held {
                 self.wakes_held.push(instance.0);
+            }
+            if head_goes {
+                self.heads_gone.push(instance.0);
             }
         }
     }
@@ -210,7 +214,7 @@ impl<'a> Writes<'a> {
         Ok(made)
     }
 
-    /// Binds `$1` to `$96` of `commit.sql`, in this order.
+    /// Binds `$1` to `$99` of `commit.sql`, in this order.
     fn bind(self, keys: &correlation::Writes<'_>, commit: &Commit) -> Query {
         let finished: Vec<Uuid> = commit.finished_chunks.iter().map(|chunk| chunk.0).collect();
         let query = sqlx::query(WRITE)
@@ -228,9 +232,9 @@ impl<'a> Writes<'a> {
             .bind(self.gone_heads)
             .bind(self.taken_parked)
             .bind(self.wakes_deferred)
-            .bind(self.wakes_held);
+            .bind(self.heads_gone);
         let query = self.chunks.bind(query).bind(finished);
-        self.quarantine.bind(query)
+        self.quarantine.bind(query).bind(self.wakes_held)
     }
 }
 

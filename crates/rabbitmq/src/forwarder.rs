@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use knarr_model::ports::{Clock, TransportError};
+use knarr_model::topology::dead_queue;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-    ConfirmSelectOptions,
+    ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
@@ -91,4 +92,25 @@ pub async fn forward(
     consuming.close(200, "done".into()).await.map_err(away)?;
     publishing.close(200, "done".into()).await.map_err(away)?;
     Ok(took)
+}
+
+/// Deletes the queues of a bench with everything in them, and their exchanges, if they are there.
+/// A queue that stays would go on taking a copy of whatever the next measurement publishes.
+///
+/// # Errors
+/// Whatever the client says.
+pub async fn remove(url: &str, queues: &[String]) -> Result<(), TransportError> {
+    let away = |error: lapin::Error| TransportError::Away(error.to_string());
+    let connection =
+        Connection::connect(url, ConnectionProperties::default()).await.map_err(away)?;
+    let channel = connection.create_channel().await.map_err(away)?;
+    for queue in queues {
+        for name in [queue.clone(), dead_queue(queue)] {
+            let options = QueueDeleteOptions::default();
+            channel.queue_delete(name.as_str().into(), options).await.map_err(away)?;
+            let options = ExchangeDeleteOptions::default();
+            channel.exchange_delete(name.as_str().into(), options).await.map_err(away)?;
+        }
+    }
+    connection.close(200, "done".into()).await.map_err(away)
 }

@@ -18,6 +18,7 @@ mod publisher;
 mod pump;
 mod settings;
 mod settle;
+mod tags;
 mod topology;
 mod transport;
 

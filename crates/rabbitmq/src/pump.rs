@@ -143,7 +143,16 @@ impl Pump {
     }
 
     /// Runs until it is stopped or nobody listens.
-    pub(crate) async fn run(self, mut first: Option<Subscribed>) {
+    pub(crate) async fn run(self, first: Option<Subscribed>) {
+        let (in_hand, clock) = (self.in_hand.clone(), self.clock.clone());
+        tokio::select! {
+            biased;
+            () = self.keep_up(first) => {}
+            () = in_hand.ack_what_is_late(&*clock) => {}
+        }
+    }
+
+    async fn keep_up(self, mut first: Option<Subscribed>) {
         let stop = self.stop.clone();
         let mut failures: u32 = 0;
         let mut told = None;

@@ -40,7 +40,8 @@ struct Relay {
 /// A chunk of which messages are still to go.
 struct Open {
     endpoint: Name,
-    left: BTreeSet<MessageId>,
+    /// Bytes of their bodies.
+    left: BTreeMap<MessageId, usize>,
 }
 
 /// Publishes what its lane commits until the lane is gone and everything has been tried.
@@ -92,8 +93,9 @@ impl Relay {
         let node = self.shared.node.id();
         if node != self.node {
             // The lease was lost: these rows are taken over by whoever is alive, perhaps by us.
-            let left: usize = self.open.values().map(|open| open.left.len()).sum();
-            self.forget(left);
+            for open in self.open.values() {
+                self.shared.unsent.take(open.left.len(), open.left.values().sum());
+            }
             let chunks: Vec<_> = self.open.keys().copied().collect();
             self.shared.let_go_chunks(&chunks);
             self.open.clear();
@@ -110,7 +112,8 @@ impl Relay {
         let mut fresh = Vec::new();
         for Handed { chunk, node, committed_at } in handed {
             if node != self.node {
-                self.forget(chunk.messages.len());
+                let bytes = chunk.messages.iter().map(|message| message.body.len()).sum();
+                self.shared.unsent.take(chunk.messages.len(), bytes);
                 self.shared.let_go_chunks(&[chunk.id]);
                 continue;
             }
@@ -179,7 +182,7 @@ impl Relay {
         if self.shared.settings.mutations().finish_before_confirm {
             self.finished.add(chunk.id);
         }
-        let left = chunk.messages.iter().map(|message| message.id).collect();
+        let left = chunk.messages.iter().map(|it| (it.id, it.body.len())).collect();
         self.open.insert(chunk.id, Open { endpoint: chunk.endpoint.clone(), left });
         let now = self.shared.ports.clock.now();
         for message in &chunk.messages {
@@ -231,8 +234,8 @@ impl Relay {
     /// One message of a chunk is through; the chunk may be finished with it.
     fn done(&mut self, waiting: &Waiting) {
         let Some(open) = self.open.get_mut(&waiting.chunk) else { return };
-        if open.left.remove(&waiting.message.id) {
-            self.shared.unpublished.fetch_sub(1, Ordering::Relaxed);
+        if let Some(bytes) = open.left.remove(&waiting.message.id) {
+            self.shared.unsent.take(1, bytes);
         }
         if self.open[&waiting.chunk].left.is_empty() {
             self.open.remove(&waiting.chunk);
@@ -250,7 +253,8 @@ impl Relay {
             let Some(open) = self.open.get(&chunk) else { continue };
             let endpoint = open.endpoint.clone();
             let going: BTreeSet<_> = entries.iter().map(|(w, _, _)| w.message.id).collect();
-            let left: BTreeSet<_> = open.left.difference(&going).copied().collect();
+            let left: BTreeSet<_> =
+                open.left.keys().filter(|id| !going.contains(id)).copied().collect();
             let rows: Vec<_> = entries
                 .iter()
                 .map(|(waiting, class, reason)| {
@@ -322,10 +326,6 @@ impl Relay {
         }
     }
 
-    fn forget(&self, messages: usize) {
-        self.shared.unpublished.fetch_sub(messages, Ordering::Relaxed);
-    }
-
     /// Deletes finished rows that no commit has taken along.
     async fn flush(&self) {
         let chunks = self.finished.take();
@@ -371,7 +371,7 @@ pub(crate) async fn take_over(shared: Arc<Shared>, relays: Vec<mpsc::WeakSender<
                     next = (next + 1) % relays.len().max(1);
                     let Some(relay) = relays[next].upgrade() else { return };
                     shared.hold_chunks([chunk.id]);
-                    shared.unpublished.fetch_add(chunk.messages.len(), Ordering::Relaxed);
+                    shared.unsent.add(&chunk.messages);
                     let _ = relay.send(Handed { chunk, node, committed_at: None }).await;
                 }
                 shared.pause(shared.settings.poll).await;

@@ -470,13 +470,13 @@ impl Batches {
     pub(super) async fn hand_over(&self, chunks: Vec<Chunk>, node: knarr_model::NodeId) {
         let committed_at = Some(self.shared.ports.clock.monotonic());
         for chunk in chunks {
-            self.shared.unpublished.fetch_add(chunk.messages.len(), Ordering::Relaxed);
+            self.shared.unsent.add(&chunk.messages);
             // The relay outlives the lanes; were it gone, the row would still be taken over.
             let _ = self.outbox.send(Handed { chunk, node, committed_at }).await;
         }
     }
 
-    /// Acks what is durable, one by one, and returns what lost a race.
+    /// Acks what is durable, and returns what lost a race.
     async fn settle(
         &self,
         batch: Vec<Incoming>,
@@ -541,6 +541,7 @@ impl Hints {
         Hints {
             due: slices.iter().any(|slice| {
                 slice.wakes_deferred
+                    || slice.wakes_held
                     || !slice.timers.is_empty()
                     || !slice.parked.is_empty()
                     || !slice.again.is_empty()

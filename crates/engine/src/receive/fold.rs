@@ -58,8 +58,6 @@ pub(crate) struct Draft {
     pub(crate) last_applied: Option<MessageId>,
 }
 
-/// How often a waiting message looks again that was parked before its instance was known.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// Parked messages that one commit can number: far more than a batch has.
 const SEQ_BITS: u32 = 20;
 
@@ -169,7 +167,26 @@ impl<'a> Fold<'a> {
     /// Takes up an instance whose run is over for its next run: a release may start it again.
     pub(crate) fn reopen(&mut self, over: &Instance) {
         self.live.insert(over.id, self.at.saga.reopen(over));
-        self.draft(Some(over.id)).produced = 0;
+        let now = self.at.now;
+        let draft = self.draft(Some(over.id));
+        draft.produced = 0;
+        draft.slice.wakes_held = over.book.holds;
+        if let Some(waits) = self.waits.get_mut(&over.id) {
+            // What comes behind them waits as long as they do.
+            waits.due.get_or_insert(now);
+        }
+    }
+
+    /// A message waits until the incident ends that its instance's tombstone belongs to. The row is
+    /// written unchanged: where a release has begun the next run meanwhile, the message is that
+    /// run's.
+    pub(crate) fn hold(&mut self, incoming: &Incoming, tombstone: &Instance) {
+        let key = Some(tombstone.id);
+        self.park(incoming, key, ParkedReason::Held, None, incoming.failures(), None);
+        let draft = self.draft(key);
+        draft.changed = false;
+        let compared = Instance { version: tombstone.version + 1, ..tombstone.clone() };
+        draft.slice.instance = Some(compared);
     }
 
     /// Whether `incoming` has to wait behind an earlier message of its instance, and until when.
@@ -180,10 +197,10 @@ impl<'a> Fold<'a> {
     ) -> Option<Option<DateTime<Utc>>> {
         let waits = self.waits.get(&instance)?;
         let behind = match &incoming.source {
-            Source::Broker { .. } => waits.blocking > 0,
-            Source::Parked { seq, .. } => {
+            Source::Parked { seq, placed: true, .. } => {
                 waits.head_failed || (waits.blocking > 0 && *seq > waits.first_seq)
             }
+            Source::Broker { .. } | Source::Parked { placed: false, .. } => waits.blocking > 0,
             Source::Row { .. } => false,
         };
         behind.then_some(waits.due)
@@ -269,28 +286,20 @@ impl<'a> Fold<'a> {
                     waits.head_failed = true;
                     waits.due = due_at;
                 }
-                if matches!(incoming.source, Source::Broker { .. }) {
+                if incoming.is_new_in_line() {
                     waits.blocking += 1;
                 }
             }
         }
         if let Some((kind, row)) = incoming.row() {
             let reason = matches!(incoming.source, Source::Parked { .. }).then_some(reason);
-            let placed = !matches!(incoming.source, Source::Parked { placed: false, .. });
-            // A row that names no instance is woken by nothing: it looks again by itself.
-            let due_at = if placed { due_at } else { due_at.or(Some(self.at.now + LOOK_AGAIN)) };
-            let again = Again { kind, row, due_at, attempt, error, reason };
+            // What wakes the rows of its instance finds it from now on.
+            let unplaced = matches!(incoming.source, Source::Parked { placed: false, .. });
+            let place = instance.filter(|_| unplaced).map(|id| (id, self.next_place(id)));
+            let again = Again { kind, row, due_at, attempt, error, reason, place };
             self.draft(instance).slice.again.push(again);
         } else if let Some(envelope) = incoming.envelope().cloned() {
-            let seq = instance.map_or(0, |id| {
-                // A commit that parks a message of an instance raises its version, so numbers rise
-                // from commit to commit also where nothing blocks and no last one is known.
-                let stored = self.at.loaded.instances.get(&id);
-                let floor = stored.map_or(0, |instance| instance.version << SEQ_BITS);
-                let waits = self.waits.entry(id).or_default();
-                waits.last_seq = waits.last_seq.max(floor) + 1;
-                waits.last_seq
-            });
+            let seq = instance.map_or(0, |id| self.next_place(id));
             let saga = self.at.saga.name().clone();
             let parked = Parked {
                 id: parked_row(&saga, incoming.id),
@@ -308,6 +317,17 @@ impl<'a> Fold<'a> {
             };
             self.draft(instance).slice.parked.push(parked);
         }
+    }
+
+    /// The last place in an instance's line.
+    fn next_place(&mut self, id: InstanceId) -> i64 {
+        // A commit that parks a message of an instance raises its version, so numbers rise from
+        // commit to commit also where nothing blocks and no last one is known.
+        let stored = self.at.loaded.instances.get(&id);
+        let floor = stored.map_or(0, |instance| instance.version << SEQ_BITS);
+        let waits = self.waits.entry(id).or_default();
+        waits.last_seq = waits.last_seq.max(floor) + 1;
+        waits.last_seq
     }
 
     /// The instance changed its state or ended: what it deferred is decided again. The store wakes

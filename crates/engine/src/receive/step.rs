@@ -147,14 +147,19 @@ fn resolve(fold: &Fold<'_>, correlated: &Correlated) -> Option<InstanceId> {
 
 fn decide_for(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) -> Fate {
     let key = Some(instance);
-    if let Some(due) = fold.must_wait(incoming, instance) {
+    let again = release_of(fold, incoming, instance);
+    if again.is_none()
+        && let Some(due) = fold.must_wait(incoming, instance)
+    {
         fold.park(incoming, key, ParkedReason::Held, due, incoming.failures(), None);
         return Fate { key, kind: FateKind::Parked };
     }
     if let Some(fate) = newer_definition(fold, incoming, instance) {
         return fate;
     }
-    if let Some(fate) = after_purge(fold, incoming, instance) {
+    if let Some(over) = again {
+        fold.reopen(over);
+    } else if let Some(fate) = after_purge(fold, incoming, instance) {
         return fate;
     }
     let event_name = event_name(incoming);
@@ -178,16 +183,33 @@ fn decide_for(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) ->
     conclude(fold, incoming, instance, decision)
 }
 
-/// What a tombstone, or a block, says to a message; a release begins the instance's next run.
+/// Whether a person let this message go. Only the guard makes a row under the message's own id.
+fn is_released(incoming: &Incoming) -> bool {
+    let own_row = incoming.row().is_some_and(|(_, row)| row.0 == incoming.id.0);
+    own_row && incoming.envelope().is_some_and(|envelope| envelope.headers.get(RELEASE).is_some())
+}
+
+/// The run that is over, where a released start message begins the instance's next one. It waits
+/// behind nothing: what waits there waits for it.
+fn release_of<'a>(
+    fold: &Fold<'a>,
+    incoming: &Incoming,
+    instance: InstanceId,
+) -> Option<&'a Instance> {
+    let Body::Message { correlated, .. } = &incoming.body else { return None };
+    let stored = fold.at.loaded.instances.get(&instance)?;
+    let begins = correlated.starts && is_released(incoming) && stored.is_over();
+    (begins && !fold.is_live(instance)).then_some(stored)
+}
+
+/// What a tombstone, or a block, says to a message.
 fn after_purge(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) -> Option<Fate> {
     let Body::Message { envelope, correlated } = &incoming.body else { return None };
     let stored = fold.at.loaded.instances.get(&instance);
     let purged = stored.is_some_and(|stored| stored.state == PURGED);
-    // Only the guard makes such a row under the message's own id; what a person let go is not
-    // stopped by the block of another set-aside message that says the same.
-    let own_row = incoming.row().is_some_and(|(_, row)| row.0 == incoming.id.0);
-    let released = own_row && envelope.headers.get(RELEASE).is_some();
-    if correlated.starts && !released && (purged || !fold.exists(instance)) {
+    // What a person let go is not stopped by the block of another set-aside message that says the
+    // same.
+    if correlated.starts && !is_released(incoming) && (purged || !fold.exists(instance)) {
         let saga = fold.at.saga.name();
         let print = || hex(&digest::fingerprint(saga, &correlated.urn, &envelope.message));
         match fold.at.blocks.meet(incoming.id, print, fold.at.saga.version()) {
@@ -202,15 +224,8 @@ fn after_purge(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) -
         }
     }
     let stored = stored?;
-    if released && correlated.starts && stored.is_over() && !fold.is_live(instance) {
-        fold.reopen(stored);
-        return None;
-    }
     if purged && stored.book.holds && !fold.is_live(instance) {
-        let attempt = incoming.failures();
-        fold.park(incoming, Some(instance), ParkedReason::Held, None, attempt, None);
-        // The tombstone stays as it is: only the guard changes it.
-        fold.draft(Some(instance)).changed = false;
+        fold.hold(incoming, stored);
         return Some(Fate { key: Some(instance), kind: FateKind::Parked });
     }
     None

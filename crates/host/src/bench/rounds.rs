@@ -40,11 +40,30 @@ pub(crate) struct Bench {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Bench {
-    /// Runs every round. `say` hears what is going on.
+    /// Runs every round, and leaves no queue behind. `say` hears what is going on.
     ///
     /// # Errors
     /// Whatever keeps it from measuring.
-    pub(crate) async fn run(&self, mut say: impl FnMut(String)) -> Result<Report, Error> {
+    pub(crate) async fn run(&self, say: impl FnMut(String)) -> Result<Report, Error> {
+        self.remove_queues(&[QueueKind::Quorum, QueueKind::Classic]).await?;
+        let report = self.measure(say).await;
+        self.remove_queues(&self.queues).await?;
+        report
+    }
+
+    async fn remove_queues(&self, kinds: &[QueueKind]) -> Result<(), Error> {
+        let queues: Vec<_> = kinds
+            .iter()
+            .flat_map(|kind| {
+                let ((forward, out), (engine, _)) =
+                    (names(*kind, "forward"), names(*kind, "engine"));
+                [forward, engine, out]
+            })
+            .collect();
+        Ok(knarr_rabbitmq::forwarder::remove(&self.broker_url, &queues).await?)
+    }
+
+    async fn measure(&self, mut say: impl FnMut(String)) -> Result<Report, Error> {
         let settings = EngineSettings::default();
         let prefetch = prefetch(&settings);
         let mut variants = Vec::new();
@@ -69,6 +88,8 @@ impl Bench {
                 ));
             }
             variants.push(Variant::new(queue, forwarder, engine, single));
+            // What the next kind publishes is not for these.
+            self.remove_queues(&[*kind]).await?;
         }
         let conditions = format!(
             "{} messages of {body} B a measurement, {} lanes x {}, prefetch {prefetch}, \

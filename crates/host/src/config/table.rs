@@ -56,6 +56,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "How long finished instances and their business keys are kept; afterwards a message that starts one begins afresh."),
     Setting::new("KNARR_OUTBOX_CAP", "100000",
         "Unpublished messages at which this process stops taking in more."),
+    Setting::new("KNARR_OUTBOX_BYTES", "1073741824",
+        "Bytes of unpublished messages' bodies at which this process stops taking in more."),
     Setting::new("KNARR_PARKED_CAP", "1000",
         "Messages of one instance that wait in line, at which this process stops taking in more for its endpoint."),
     Setting::new("KNARR_STORE_CONNECTIONS", "8",

@@ -178,6 +178,7 @@ fn engine(values: &Values, wrongs: &mut Vec<Wrong>) -> knarr_engine::Settings {
     number("KNARR_MAX_BATCH", 4096, &mut settings.max_batch);
     number("KNARR_MAX_CALLS", 100_000, &mut settings.max_calls);
     number("KNARR_OUTBOX_CAP", 100_000_000, &mut settings.outbox_cap);
+    number("KNARR_OUTBOX_BYTES", 1 << 40, &mut settings.outbox_bytes);
     number("KNARR_PARKED_CAP", 1_000_000, &mut settings.parked_cap);
     let mut duration = |name, least_millis: u128, most_millis: u128, into: &mut _| {
         let read = values.duration(name).and_then(|duration| {

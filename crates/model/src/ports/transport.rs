@@ -104,8 +104,8 @@ pub trait Consumer: Send {
     /// Only what waiting will not mend.
     async fn next(&mut self, max: usize) -> Result<Vec<Delivery>, TransportError>;
 
-    /// Settles deliveries one by one, in order; those of a stale generation are passed over.
-    /// Returns how many were handed to the broker.
+    /// Settles deliveries; those of a stale generation, and those settled before, are passed over.
+    /// Returns how many were in hand. The broker may hear of it a moment later.
     async fn settle(&self, receipts: &[(Receipt, Settlement)]) -> usize;
 
     /// Something that settles from elsewhere while `next` waits.

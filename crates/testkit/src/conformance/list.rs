@@ -158,6 +158,8 @@ macro_rules! for_each_store_case {
                 a_small_bite_keeps_the_order
                 missing_and_deferred_messages_block_nobody
                 a_change_of_state_wakes_deferred_messages
+                a_message_whose_instance_becomes_known_takes_its_place
+                a_new_run_takes_what_its_tombstone_held
                 a_wake_is_not_for_what_the_same_slice_parks
                 a_lost_slice_parks_and_wakes_nothing
                 two_nodes_never_share_an_instances_rows

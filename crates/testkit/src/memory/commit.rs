@@ -180,11 +180,13 @@ fn keys(
 /// Writes a slice, all of whose conditions hold. What it both makes and removes never existed.
 fn write(rows: &mut Rows, now: DateTime<Utc>, mutations: Mutations, saga: &Name, slice: Slice) {
     // Rows parked, or parked again, by this very slice already know what they wait for.
-    if slice.wakes_deferred {
-        for held in rows.parked.values_mut() {
+    for (wakes, reason) in
+        [(slice.wakes_deferred, ParkedReason::Deferred), (slice.wakes_held, ParkedReason::Held)]
+    {
+        for held in rows.parked.values_mut().filter(|_| wakes) {
             let meant = held.row.saga == *saga && held.row.instance == slice.key;
             let again = slice.again.iter().any(|again| again.row == held.row.id);
-            if meant && !again && held.row.reason == ParkedReason::Deferred {
+            if meant && !again && held.row.reason == reason {
                 held.row.due_at = Some(now);
             }
         }
@@ -240,7 +242,7 @@ fn write(rows: &mut Rows, now: DateTime<Utc>, mutations: Mutations, saga: &Name,
 }
 
 fn wait_again(rows: &mut Rows, again: Again) {
-    let Again { kind, row: id, due_at, attempt, error, reason } = again;
+    let Again { kind, row: id, due_at, attempt, error, reason, place } = again;
     match kind {
         RowKind::Timer => {
             if let Some(held) = rows.timer.get_mut(&id) {
@@ -263,6 +265,9 @@ fn wait_again(rows: &mut Rows, again: Again) {
                 held.row.due_at = due_at;
                 held.row.error = error;
                 held.row.reason = reason.unwrap_or(held.row.reason);
+                if let Some((instance, seq)) = place {
+                    (held.row.instance, held.row.seq) = (Some(instance), seq);
+                }
             }
         }
     }

@@ -196,7 +196,15 @@ pub async fn an_end_that_waits_again_keeps_its_row(stores: Stores) {
     assert_eq!(record(world.store(), world.node, &[done(&call, "1")]).await, [true]);
     let wait = |attempt, millis| {
         let due_at = Some(world.at(millis));
-        let again = Again { kind: RowKind::Call, row, due_at, attempt, error: None, reason: None };
+        let again = Again {
+            kind: RowKind::Call,
+            row,
+            due_at,
+            attempt,
+            error: None,
+            reason: None,
+            place: None,
+        };
         Slice { again: vec![again], ..world.aside(id) }
     };
     world.commit(vec![wait(1, -10)]).await;

@@ -1,5 +1,6 @@
 //! Parked messages: in order behind their head, none lost, none overtaken.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -38,7 +39,7 @@ async fn park(world: &World, id: InstanceId, rows: &[(ParkedReason, Option<i64>)
 
 fn again(row: RowId, due_at: Option<DateTime<Utc>>, attempt: u32, reason: ParkedReason) -> Again {
     let error = Some(format!("failure {attempt}"));
-    Again { kind: RowKind::Parked, row, due_at, attempt, error, reason: Some(reason) }
+    Again { kind: RowKind::Parked, row, due_at, attempt, error, reason: Some(reason), place: None }
 }
 
 async fn claim(world: &World) -> Vec<RowId> {
@@ -229,6 +230,40 @@ pub async fn a_change_of_state_wakes_deferred_messages(stores: Stores) {
     assert!(claim(&world).await.is_empty());
     world.commit(vec![Slice { wakes_deferred: true, ..world.step(id, 3) }]).await;
     assert_eq!(claim(&world).await, [rows[0], rows[2]]);
+}
+
+/// A message that was parked before its instance was known takes a place in that instance's line
+/// once it is: what wakes or holds the instance's rows finds it.
+pub async fn a_message_whose_instance_becomes_known_takes_its_place(stores: Stores) {
+    let world = World::new(stores).await;
+    let id = world.born().await;
+    let (first, second) =
+        (world.parked(None, 0, Missing, PAST), world.parked(None, 0, Missing, PAST));
+    let rows = [first.id, second.id];
+    world.commit(vec![Slice { parked: vec![first, second], ..Slice::default() }]).await;
+    let claimed: BTreeSet<_> = claim(&world).await.into_iter().collect();
+    assert_eq!(claimed, rows.into());
+    let placed = |row, seq, reason| Again { place: Some((id, seq)), ..again(row, None, 0, reason) };
+    let waits = vec![placed(rows[1], 7, Retry), placed(rows[0], 8, Deferred)];
+    world.commit(vec![Slice { again: waits, ..world.aside(id) }]).await;
+    let found = waiting(&world, id).await.map(|w| (w.rows, w.first_seq, w.last_seq));
+    assert_eq!(found, Some((1, 7, 8)));
+    assert!(claim(&world).await.is_empty());
+    world.commit(vec![Slice { wakes_deferred: true, ..world.step(id, 2) }]).await;
+    assert_eq!(claim(&world).await, rows[..1]);
+}
+
+/// The commit that begins the next run of an instance makes what its tombstone held due, in order,
+/// and what another instance's holds not.
+pub async fn a_new_run_takes_what_its_tombstone_held(stores: Stores) {
+    let world = World::new(stores).await;
+    let (id, other) = (world.born().await, world.born().await);
+    let rows = park(&world, id, &[(Held, None), (Held, None), (Deferred, None)]).await;
+    park(&world, other, &[(Held, None)]).await;
+    world.commit(vec![world.step(id, 2)]).await;
+    assert!(claim(&world).await.is_empty());
+    world.commit(vec![Slice { wakes_held: true, ..world.step(id, 3) }]).await;
+    assert_eq!(claim(&world).await, rows[..2]);
 }
 
 /// The wake is for rows stored before: what this very slice parks, or parks again, already says

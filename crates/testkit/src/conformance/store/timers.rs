@@ -25,7 +25,15 @@ async fn fire(world: &World, id: InstanceId, row: RowId) -> CommitOutcome {
 
 fn again(row: RowId, due_at: DateTime<chrono::Utc>, attempt: u32) -> Again {
     let error = Some("it failed".to_owned());
-    Again { kind: RowKind::Timer, row, due_at: Some(due_at), attempt, error, reason: None }
+    Again {
+        kind: RowKind::Timer,
+        row,
+        due_at: Some(due_at),
+        attempt,
+        error,
+        reason: None,
+        place: None,
+    }
 }
 
 /// A due time in the past, even before 1970, is due at once; before its commit there is nothing
