@@ -8,6 +8,8 @@ use knarr_model::InstanceId;
 /// When the breaker trips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
+    /// Whether it trips at all.
+    pub on: bool,
     /// Decisions looked back on.
     pub window: usize,
     /// Failures among them.
@@ -23,6 +25,7 @@ pub struct BreakerSettings {
 impl Default for BreakerSettings {
     fn default() -> Self {
         BreakerSettings {
+            on: true,
             window: 40,
             failures: 20,
             instances: 5,
@@ -62,7 +65,7 @@ impl Breaker {
         let instances: BTreeSet<_> = failed.iter().collect();
         let trips =
             failed.len() >= self.settings.failures && instances.len() >= self.settings.instances;
-        trips.then(|| (failed.len(), recent().count()))
+        (self.settings.on && trips).then(|| (failed.len(), recent().count()))
     }
 
     /// Forgets what it saw: the endpoint is tried again.
@@ -96,6 +99,9 @@ mod tests {
         breaker.reset();
         fails(&mut breaker, 40, 4, now);
         assert_eq!(breaker.trips(now), None, "a few bad instances are no bad deploy");
+        let mut off = Breaker::new(BreakerSettings { on: false, ..BreakerSettings::default() });
+        fails(&mut off, 40, 40, now);
+        assert_eq!(off.trips(now), None, "switched off");
     }
 
     #[test]

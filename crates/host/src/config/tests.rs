@@ -233,3 +233,42 @@ fn s0_01_each_wrong_line_of_the_token_file_is_told_with_its_file_and_number() {
     let gone = wrong(&[("KNARR_TOKENS", "/nowhere/tokens")]);
     assert!(gone.starts_with("KNARR_TOKENS: cannot read /nowhere/tokens"), "{gone}");
 }
+
+#[test]
+fn row_084_the_breaker_faults_mirrors_and_the_wait_of_lanes_are_settings() {
+    let set = config(&[
+        ("KNARR_LINGER", "0ms"),
+        ("KNARR_PUBLISH_FAULTS", "false"),
+        ("KNARR_MIRROR_ERRORS", "true"),
+        ("KNARR_BREAKER", "false"),
+        ("KNARR_BREAKER_WINDOW", "100"),
+        ("KNARR_BREAKER_FAILURES", "90"),
+        ("KNARR_BREAKER_INSTANCES", "7"),
+        ("KNARR_BREAKER_WITHIN", "5m"),
+        ("KNARR_BREAKER_RESTART_AFTER", "0s"),
+    ]);
+    let set = set.map_err(|wrong| wrong.join("\n")).expect("right").engine;
+    assert!(set.linger.is_zero() && !set.publish_faults && set.mirror_errors);
+    let breaker = set.breaker;
+    assert_eq!((breaker.on, breaker.window, breaker.failures), (false, 100, 90));
+    assert_eq!((breaker.instances, breaker.within.as_secs()), (7, 300));
+    assert_eq!(breaker.restart_after, None, "a person opens it");
+}
+
+#[test]
+fn figures_of_the_breaker_that_can_never_be_are_told() {
+    assert_eq!(
+        wrong(&[("KNARR_BREAKER_FAILURES", "41")]),
+        "KNARR_BREAKER_FAILURES: 41 of 40 can never be: KNARR_BREAKER_WINDOW is 40"
+    );
+    assert_eq!(
+        wrong(&[("KNARR_BREAKER_INSTANCES", "21")]),
+        "KNARR_BREAKER_INSTANCES: 21 of 20 can never be: KNARR_BREAKER_FAILURES is 20"
+    );
+    assert!(wrong(&[("KNARR_BREAKER_WINDOW", "0")]).contains("no whole number from 1 to 10000"));
+    assert!(wrong(&[("KNARR_BREAKER_WITHIN", "500ms")]).contains("between 1000 and 86400000"));
+    assert!(wrong(&[("KNARR_LINGER", "2s")]).starts_with("KNARR_LINGER: must lie between"));
+    for name in ["KNARR_BREAKER", "KNARR_PUBLISH_FAULTS", "KNARR_MIRROR_ERRORS"] {
+        assert_eq!(wrong(&[(name, "yes")]), format!("{name}: `yes` is none of `true`, `false`"));
+    }
+}

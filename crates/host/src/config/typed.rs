@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use knarr_admin::{Token, Tokens};
+use knarr_guard::BreakerSettings;
 use knarr_model::topology::{Declare, QueueKind, ReceiveEndpoint, Subscription, WithoutId};
 use tracing_subscriber::EnvFilter;
 
@@ -180,26 +182,72 @@ fn engine(values: &Values, wrongs: &mut Vec<Wrong>) -> knarr_engine::Settings {
     number("KNARR_OUTBOX_CAP", 100_000_000, &mut settings.outbox_cap);
     number("KNARR_OUTBOX_BYTES", 1 << 40, &mut settings.outbox_bytes);
     number("KNARR_PARKED_CAP", 1_000_000, &mut settings.parked_cap);
-    let mut duration = |name, least_millis: u128, most_millis: u128, into: &mut _| {
-        let read = values.duration(name).and_then(|duration| {
-            match (least_millis..=most_millis).contains(&duration.as_millis()) {
-                true => Ok(duration),
-                false => Err(Wrong::new(
-                    name,
-                    format!("must lie between {least_millis} and {most_millis} milliseconds"),
-                )),
-            }
-        });
-        if let Some(duration) = noted(wrongs, read) {
+    let mut duration = |name, least, most, into: &mut _| {
+        if let Some(duration) = noted(wrongs, between(values, name, least, most)) {
             *into = duration;
         }
     };
     const YEAR: u128 = 365 * 86_400_000;
+    duration("KNARR_LINGER", 0, 1_000, &mut settings.linger);
     duration("KNARR_DECIDE_DEADLINE", 10, 600_000, &mut settings.decide_deadline);
     duration("KNARR_DRAIN", 0, 8_000, &mut settings.drain);
     duration("KNARR_JOURNAL_RETENTION", 60_000, 100 * YEAR, &mut settings.retention.journal);
     duration("KNARR_FINISHED_RETENTION", 60_000, 100 * YEAR, &mut settings.retention.finished);
+    let mut yes = |name, into: &mut bool| {
+        if let Some(yes) = noted(wrongs, yes(values, name)) {
+            *into = yes;
+        }
+    };
+    yes("KNARR_PUBLISH_FAULTS", &mut settings.publish_faults);
+    yes("KNARR_MIRROR_ERRORS", &mut settings.mirror_errors);
+    settings.breaker = breaker(values, wrongs);
     settings
+}
+
+/// When so many messages fail that the endpoint pauses; figures that can never come true are wrong.
+fn breaker(values: &Values, wrongs: &mut Vec<Wrong>) -> BreakerSettings {
+    let usual = BreakerSettings::default();
+    let before = wrongs.len();
+    let mut number = |name| noted(wrongs, values.number(name, 1..=10_000)).unwrap_or(1);
+    let window = number("KNARR_BREAKER_WINDOW");
+    let failures = number("KNARR_BREAKER_FAILURES");
+    let instances = number("KNARR_BREAKER_INSTANCES");
+    const HOUR: u128 = 3_600_000;
+    let within = noted(wrongs, between(values, "KNARR_BREAKER_WITHIN", 1_000, 24 * HOUR));
+    let restart = noted(wrongs, between(values, "KNARR_BREAKER_RESTART_AFTER", 0, HOUR));
+    let read = wrongs.len() == before;
+    for (name, number, most, of) in [
+        ("KNARR_BREAKER_FAILURES", failures, window, "KNARR_BREAKER_WINDOW"),
+        ("KNARR_BREAKER_INSTANCES", instances, failures, "KNARR_BREAKER_FAILURES"),
+    ] {
+        if read && number > most {
+            let why = format!("{number} of {most} can never be: {of} is {most}");
+            wrongs.push(Wrong::new(name, why));
+        }
+    }
+    BreakerSettings {
+        on: noted(wrongs, yes(values, "KNARR_BREAKER")).unwrap_or(usual.on),
+        window,
+        failures,
+        instances,
+        within: within.unwrap_or(usual.within),
+        restart_after: restart.filter(|after| !after.is_zero()),
+    }
+}
+
+/// A duration within bounds, in milliseconds.
+fn between(values: &Values, name: &str, least: u128, most: u128) -> Result<Duration, Wrong> {
+    let duration = values.duration(name)?;
+    match (least..=most).contains(&duration.as_millis()) {
+        true => Ok(duration),
+        false => Err(Wrong::new(name, format!("must lie between {least} and {most} milliseconds"))),
+    }
+}
+
+/// `true` or `false`.
+fn yes(values: &Values, name: &str) -> Result<bool, Wrong> {
+    let words = [("true", true), ("false", false)];
+    parse::one_of(values.required(name)?, &words).map_err(|why| Wrong::new(name, why))
 }
 
 /// What all endpoints have in common; names and subscriptions come later.
