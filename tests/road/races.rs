@@ -5,9 +5,9 @@ use std::time::Duration;
 use knarr_engine::Retention;
 use knarr_model::Class;
 use knarr_model::commit::Outcome;
-use knarr_model::ports::Store;
 use knarr_model::work::ParkedReason;
 use knarr_saga::prelude::{after, done};
+use knarr_testkit::Steering as _;
 
 use crate::kit::{
     Act, Begin, Later, Never, Op, Phase, Reply, Road, Shrug, Told, ask, errand, errand_with, fails,

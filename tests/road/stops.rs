@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use knarr_model::Class;
 use knarr_model::commit::Outcome;
-use knarr_model::ports::Store;
 use knarr_model::ports::store::EndpointState;
 use knarr_model::ports::transport::Settlement;
+use knarr_testkit::Steering as _;
 
 use crate::kit::{
     Act, Answer, Begin, Op, Road, Told, ask, errand, fails_first, id, millis_between, set, tell,

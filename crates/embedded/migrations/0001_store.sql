@@ -27,6 +27,14 @@ CREATE TABLE node (
     lease_until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Which nodes serve which endpoints, and what each did when one stopped last (JSON).
+CREATE TABLE served (
+    endpoint TEXT NOT NULL,
+    node     BLOB NOT NULL,
+    report   TEXT,
+    PRIMARY KEY (endpoint, node)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE instance (
     saga               TEXT    NOT NULL,
     id                 BLOB    NOT NULL,

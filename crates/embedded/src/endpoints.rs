@@ -20,12 +20,6 @@ const HOLD: &str = "UPDATE endpoint SET holder = ?2 WHERE name = ?1
     AND EXISTS (SELECT 1 FROM node WHERE node.id = ?2 AND node.lease_until > ?3)
     AND NOT EXISTS (SELECT 1 FROM node WHERE node.id = holder AND node.lease_until > ?3)";
 const LET_GO: &str = "UPDATE endpoint SET holder = NULL WHERE holder = ?1";
-const HALT: &str = "INSERT INTO endpoint (name, state, epoch) VALUES (?1, 'halted', 2)
-    ON CONFLICT (name) DO UPDATE SET state = 'halted', epoch = epoch + 1
-    RETURNING name, state, epoch, guard_version, holder, stop";
-const RESUME: &str = "INSERT INTO endpoint (name) VALUES (?1)
-    ON CONFLICT (name) DO UPDATE SET state = 'open', stop = NULL
-    RETURNING name, state, epoch, guard_version, holder, stop";
 /// Who holds it is no verb's business.
 const WRITE: &str = "INSERT INTO endpoint (name, state, epoch, guard_version, stop)
     VALUES (?1, ?2, ?3, ?4, ?5)
@@ -76,22 +70,6 @@ pub(crate) async fn let_go(connection: &mut SqliteConnection, node: NodeId) -> R
 pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<Vec<EndpointRow>, Error> {
     let rows = sqlx::query(ALL).fetch_all(connection).await?;
     Ok(readable("endpoint", &rows, read))
-}
-
-/// Halts: nothing that was decided before commits after.
-pub(crate) async fn halt(
-    connection: &mut SqliteConnection,
-    endpoint: &str,
-) -> Result<EndpointRow, Error> {
-    read(&sqlx::query(HALT).bind(endpoint).fetch_one(connection).await?)
-}
-
-/// Opens again at the same epoch.
-pub(crate) async fn resume(
-    connection: &mut SqliteConnection,
-    endpoint: &str,
-) -> Result<EndpointRow, Error> {
-    read(&sqlx::query(RESUME).bind(endpoint).fetch_one(connection).await?)
 }
 
 /// Writes the row as a verb of the guard plans it.

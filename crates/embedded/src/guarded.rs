@@ -7,6 +7,7 @@ use knarr_model::incident::{Audit, Block, Incident, Whole};
 use knarr_model::ports::guard::{Ask, CarriedOut, Counts, Decide, Guarded, Refusal, Run};
 use knarr_model::ports::incidents::IncidentFilter;
 use knarr_model::ports::records::{Page, PageRequest};
+use knarr_model::ports::store::Served;
 use knarr_model::ports::{Incidents, StoreError};
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use crate::records::{cut, most, place};
 use crate::rows::get;
 use crate::store::Store;
 use crate::{
-    audit, blocks, endpoints, incidents, internal, plan, quarantine, snapshots, withdrawn,
+    audit, blocks, endpoints, incidents, internal, nodes, plan, quarantine, snapshots, withdrawn,
 };
 
 #[async_trait]
@@ -31,9 +32,17 @@ impl Guarded for Store {
         });
         let done = done.await?;
         if run == Run::ForReal && done.is_ok() {
-            self.hint();
+            self.tell();
         }
         Ok(done)
+    }
+
+    async fn served_by(&self, endpoint: &Name) -> Result<Vec<Served>, StoreError> {
+        let (endpoint, now) = (endpoint.clone(), self.now());
+        let read = self
+            .file
+            .ask(move |c| async move { nodes::served_by(c, &endpoint, now).await }.boxed());
+        Ok(read.await?)
     }
 
     async fn blocks(&self, endpoint: &Name) -> Result<(i64, Vec<Block>), StoreError> {

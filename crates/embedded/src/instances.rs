@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use knarr_model::ids::InstanceId;
-use knarr_model::instance::{Book, PURGED};
 use knarr_model::{Instance, Slice};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -42,9 +41,6 @@ const WRITE: &str = "INSERT INTO instance
         run = excluded.run, state = excluded.state, version = excluded.version,
         definition_version = excluded.definition_version, data = excluded.data,
         book = excluded.book, incident = excluded.incident, updated_at = excluded.updated_at";
-const ENTOMB: &str = "UPDATE instance
-    SET state = ?3, version = version + 1, data = 'null', book = ?4, updated_at = ?5
-    WHERE saga = ?1 AND id = ?2";
 
 /// An instance with the time of its last change, or why it cannot be read.
 type Found = (InstanceId, Result<(Instance, DateTime<Utc>), Error>);
@@ -116,30 +112,6 @@ pub(crate) async fn write(
 ) -> Result<(), Error> {
     sqlx::query(WRITE).bind(saga).bind(rows).bind(micros(now)).execute(connection).await?;
     Ok(())
-}
-
-/// Makes the tombstone. The counters stay: they number the journal and what was sent, which both
-/// outlive the run. `None` if there is no such instance.
-pub(crate) async fn entomb(
-    connection: &mut SqliteConnection,
-    saga: &str,
-    instance: InstanceId,
-    now: DateTime<Utc>,
-) -> Result<Option<()>, Error> {
-    let found = find(connection, saga, [&instance]).await?;
-    let Some((id, read)) = found.into_iter().next() else { return Ok(None) };
-    // A row that cannot be read must not keep a run from being purged.
-    let Book { applied, produced, .. } = read.map(|(row, _)| row.book).unwrap_or_default();
-    let book = json(&Book { applied, produced, ..Book::default() })?;
-    sqlx::query(ENTOMB)
-        .bind(saga)
-        .bind(id.0)
-        .bind(PURGED)
-        .bind(book)
-        .bind(micros(now))
-        .execute(connection)
-        .await?;
-    Ok(Some(()))
 }
 
 fn read(row: &SqliteRow) -> Result<(Instance, DateTime<Utc>), Error> {

@@ -47,7 +47,6 @@ const BEGIN: &str = "INSERT INTO origin (saga, instance, run, message_id, finger
         fingerprint = excluded.fingerprint, envelope = excluded.envelope";
 const END: &str = "DELETE FROM origin WHERE saga = ?1 AND (instance, run) IN (
     SELECT unhex(j.value ->> 0), j.value ->> 1 FROM json_each(?2) j)";
-const FORGET: &str = "DELETE FROM origin WHERE saga = ?1 AND instance = ?2";
 const ORIGIN: &str = "SELECT run, message_id, fingerprint, envelope FROM origin
     WHERE saga = ?1 AND instance = ?2 AND run = ?3";
 
@@ -182,16 +181,6 @@ pub(crate) async fn end(
     rows: &str,
 ) -> Result<(), Error> {
     sqlx::query(END).bind(saga).bind(rows).execute(connection).await?;
-    Ok(())
-}
-
-/// Drops the start messages of all runs of an instance.
-pub(crate) async fn forget(
-    connection: &mut SqliteConnection,
-    saga: &str,
-    instance: InstanceId,
-) -> Result<(), Error> {
-    sqlx::query(FORGET).bind(saga).bind(instance.0).execute(connection).await?;
     Ok(())
 }
 

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use knarr_model::NodeId;
+use knarr_model::ports::store::{HaltReport, Served};
 use sqlx::SqliteConnection;
 
 use crate::endpoints;
 use crate::error::Error;
-use crate::rows::micros;
+use crate::rows::{id, json, micros, some_json_column};
 
 const JOIN: &str = "INSERT INTO node (id, lease_until) VALUES (?1, ?2)
     ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
@@ -16,6 +17,14 @@ const RENEW: &str = "UPDATE node SET lease_until = ?2 WHERE id = ?1 AND lease_un
 const LEAVE: &str = "DELETE FROM node WHERE id = ?1";
 const IS_ALIVE: &str = "SELECT 1 FROM node WHERE id = ?1 AND lease_until > ?2";
 const FORGET_ALL: &str = "DELETE FROM node";
+const SERVES_NOTHING: &str = "DELETE FROM served WHERE ?1 IS NULL OR node = ?1";
+/// ?2 is the node, ?4 now. Only a live node serves.
+const SERVES: &str = "INSERT INTO served (endpoint, node, report)
+    SELECT ?1, id, ?3 FROM node WHERE id = ?2 AND lease_until > ?4
+    ON CONFLICT (endpoint, node) DO UPDATE SET report = coalesce(excluded.report, report)";
+const SERVED_BY: &str = "SELECT s.node, s.report FROM served s
+    JOIN node n ON n.id = s.node AND n.lease_until > ?2
+    WHERE s.endpoint = ?1 ORDER BY s.node";
 const FREE_TIMERS: &str =
     "UPDATE timer SET node = NULL WHERE node = ?1 AND (?2 IS NULL OR endpoint = ?2)";
 const FREE_PARKED: &str =
@@ -78,12 +87,41 @@ pub(crate) async fn give_back(
 pub(crate) async fn leave(connection: &mut SqliteConnection, node: NodeId) -> Result<(), Error> {
     give_back(connection, node, None).await?;
     endpoints::let_go(connection, node).await?;
+    sqlx::query(SERVES_NOTHING).bind(node.0).execute(&mut *connection).await?;
     sqlx::query(LEAVE).bind(node.0).execute(connection).await?;
     Ok(())
 }
 
+/// Notes that a live node serves an endpoint, and what it did at its last stop.
+pub(crate) async fn note_served(
+    connection: &mut SqliteConnection,
+    endpoint: &str,
+    node: NodeId,
+    report: Option<HaltReport>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let report = report.as_ref().map(json).transpose()?;
+    let query = sqlx::query(SERVES).bind(endpoint).bind(node.0).bind(report).bind(micros(now));
+    query.execute(connection).await?;
+    Ok(())
+}
+
+/// The live nodes that serve an endpoint, by id.
+pub(crate) async fn served_by(
+    connection: &mut SqliteConnection,
+    endpoint: &str,
+    now: DateTime<Utc>,
+) -> Result<Vec<Served>, Error> {
+    let query = sqlx::query(SERVED_BY).bind(endpoint).bind(micros(now));
+    let rows = query.fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| Ok(Served { node: id(row, 0)?, report: some_json_column(row, 1)? }))
+        .collect()
+}
+
 /// Ends every lease. At opening: whoever holds the file's lock knows that no other node lives.
 pub(crate) async fn forget_all(connection: &mut SqliteConnection) -> Result<(), Error> {
+    sqlx::query(SERVES_NOTHING).bind(None::<uuid::Uuid>).execute(&mut *connection).await?;
     sqlx::query(FORGET_ALL).execute(connection).await?;
     Ok(())
 }

@@ -145,18 +145,17 @@ pub(crate) async fn shrink(
     Ok(())
 }
 
-/// Which messages of an instance: those of one run, or of all.
-fn is_of(message: &Outgoing, instance: InstanceId, run: Option<u32>) -> bool {
-    let of = message.sequence.filter(|of| of.instance == instance);
-    of.is_some_and(|of| run.is_none_or(|run| run == of.run))
+/// Whether a message is of a run.
+fn is_of(message: &Outgoing, instance: InstanceId, run: u32) -> bool {
+    message.sequence.is_some_and(|of| of.instance == instance && of.run == run)
 }
 
-/// Takes the unsent messages of an instance, or of one of its runs, out of the endpoint's chunks.
+/// Takes the unsent messages of a run out of the endpoint's chunks.
 pub(crate) async fn withdraw(
     connection: &mut SqliteConnection,
     endpoint: &str,
     instance: InstanceId,
-    run: Option<u32>,
+    run: u32,
 ) -> Result<(), Error> {
     let query = sqlx::query(NAMING).bind(endpoint).bind(instance.to_string());
     let rows = query.fetch_all(&mut *connection).await?;
@@ -183,7 +182,7 @@ pub(crate) async fn unsent(
     for row in &rows {
         unsent.extend(read(row)?.messages);
     }
-    unsent.retain(|message| is_of(message, instance, Some(run)));
+    unsent.retain(|message| is_of(message, instance, run));
     Ok(unsent)
 }
 

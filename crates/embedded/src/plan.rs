@@ -141,7 +141,7 @@ async fn empty(
     parked::forget(connection, saga, instance).await?;
     correlation::forget(connection, saga, instance).await?;
     journal::end(connection, saga, &json(&[(hex(instance.0), run)])?).await?;
-    outbox::withdraw(connection, endpoint, instance, Some(run)).await?;
+    outbox::withdraw(connection, endpoint, instance, run).await?;
     withdrawn::mark(connection, endpoint, (instance, run)).await
 }
 

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use knarr_model::commit::{Commit, CommitOutcome, Origin};
 use knarr_model::ids::{InstanceId, Name, NodeId, RowId};
 use knarr_model::ports::permit::Quota;
-use knarr_model::ports::store::{EndpointRow, Load, Loaded, Unclaimed};
+use knarr_model::ports::store::{EndpointRow, HaltReport, Load, Loaded, Unclaimed};
 use knarr_model::ports::{Clock, Permits, StoreError};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::work::{
@@ -26,8 +26,8 @@ use crate::queues::Queues;
 use crate::settings::Settings;
 use crate::writer::Ended;
 use crate::{
-    activities, correlation, due, endpoints, instances, journal, load, nodes, outbox, parked,
-    permits, queue, timers,
+    activities, due, endpoints, instances, journal, load, nodes, outbox, parked, permits, queue,
+    timers,
 };
 
 /// A store in one SQLite file. Clones are handles on the same file.
@@ -36,6 +36,7 @@ pub struct Store {
     pub(crate) file: Arc<File>,
     pub(crate) queues: Arc<Queues>,
     hint: Arc<Notify>,
+    verbs: Arc<Notify>,
 }
 
 impl Store {
@@ -61,7 +62,12 @@ impl Store {
         })
         .await?;
         let queues = file.read(|connection| Queues::read(connection).boxed()).await?;
-        Ok(Store { file: Arc::new(file), queues: Arc::new(queues), hint: Arc::new(Notify::new()) })
+        Ok(Store {
+            file: Arc::new(file),
+            queues: Arc::new(queues),
+            hint: Arc::default(),
+            verbs: Arc::default(),
+        })
     }
 
     /// Ends all work on the file and lets go of it; what was answered is durable in any case.
@@ -76,7 +82,13 @@ impl Store {
         self.hint.notify_one();
     }
 
-    fn now(&self) -> DateTime<Utc> {
+    /// A verb was carried out.
+    pub(crate) fn tell(&self) {
+        self.verbs.notify_one();
+        self.hint();
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
         self.file.clock.now()
     }
 
@@ -128,6 +140,19 @@ impl knarr_model::ports::Store for Store {
         let (endpoint, now) = (endpoint.clone(), self.now());
         self.keep(move |c| async move { endpoints::hold(c, &endpoint, node, now).await }.boxed())
             .await
+    }
+
+    async fn note_served(
+        &self,
+        endpoint: &Name,
+        node: NodeId,
+        report: Option<HaltReport>,
+    ) -> Result<(), StoreError> {
+        let (endpoint, now) = (endpoint.clone(), self.now());
+        self.control(move |c| {
+            async move { nodes::note_served(c, &endpoint, node, report, now).await }.boxed()
+        })
+        .await
     }
 
     async fn load(&self, load: Load) -> Result<Loaded, StoreError> {
@@ -275,45 +300,6 @@ impl knarr_model::ports::Store for Store {
         Ok(read.await?)
     }
 
-    async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
-        let endpoint = endpoint.clone();
-        self.control(move |c| async move { endpoints::halt(c, &endpoint).await }.boxed()).await
-    }
-
-    async fn resume(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
-        let endpoint = endpoint.clone();
-        let row = self
-            .control(move |c| async move { endpoints::resume(c, &endpoint).await }.boxed())
-            .await?;
-        self.hint();
-        Ok(row)
-    }
-
-    async fn purge(
-        &self,
-        endpoint: &Name,
-        saga: &Name,
-        instance: InstanceId,
-    ) -> Result<bool, StoreError> {
-        let (endpoint, saga, now) = (endpoint.clone(), saga.clone(), self.now());
-        self.control(move |c| {
-            async move {
-                if instances::entomb(c, &saga, instance, now).await?.is_none() {
-                    return Ok(false);
-                }
-                timers::forget(c, &saga, instance).await?;
-                activities::forget(c, &saga, instance).await?;
-                parked::forget(c, &saga, instance).await?;
-                correlation::forget(c, &saga, instance).await?;
-                journal::forget(c, &saga, instance).await?;
-                outbox::withdraw(c, &endpoint, instance, None).await?;
-                Ok(true)
-            }
-            .boxed()
-        })
-        .await
-    }
-
     async fn sweep_finished(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
         self.keep(move |c| instances::sweep(c, before, limit).boxed()).await
     }
@@ -328,6 +314,15 @@ impl knarr_model::ports::Store for Store {
             biased;
             () = self.hint.notified() => {}
             () = late => {}
+        }
+    }
+
+    async fn wait_for_verb(&self, at_most: Duration) -> bool {
+        let late = self.file.clock.sleep(at_most);
+        tokio::select! {
+            biased;
+            () = self.verbs.notified() => true,
+            () = late => false,
         }
     }
 }

@@ -13,6 +13,7 @@ use knarr_model::ports::store::Load;
 use knarr_model::ports::transport::Published;
 use knarr_model::ports::{Publisher as _, Records as _, Store as _, Transport as _};
 use knarr_model::work::Timer;
+use knarr_testkit::Steering as _;
 
 use support::{ENDPOINT, births, endpoint, id, now, open, published};
 

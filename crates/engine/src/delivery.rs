@@ -11,6 +11,8 @@ use knarr_model::{
 };
 use knarr_saga::definition::{Correlated, Target};
 
+use crate::hand::Held;
+
 /// One delivery on its way through a lane. It is settled exactly once, after its commit.
 #[derive(Clone)]
 pub(crate) struct Incoming {
@@ -24,6 +26,8 @@ pub(crate) struct Incoming {
     pub(crate) attempt: u32,
     /// Races lost in a row; at three it goes alone.
     pub(crate) lost: u8,
+    /// That it is in hand, from its lane's door until it is settled.
+    pub(crate) held: Option<Held>,
 }
 
 /// What it says.
@@ -73,6 +77,16 @@ impl Incoming {
     /// Whether it has no place in its instance's line yet.
     pub(crate) fn is_new_in_line(&self) -> bool {
         matches!(self.source, Source::Broker { .. } | Source::Parked { placed: false, .. })
+    }
+
+    /// Its outcome is durable.
+    pub(crate) fn committed(&self) {
+        self.held.iter().for_each(Held::committed);
+    }
+
+    /// It went back undecided.
+    pub(crate) fn returned(&self) {
+        self.held.iter().for_each(Held::returned);
     }
 
     /// The row it was claimed as, if it was.

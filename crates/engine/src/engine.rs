@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use knarr_guard::{Admission, Breaker, Tokens};
 use knarr_model::format::masstransit::Host;
 use knarr_model::ports::store::Store;
-use knarr_model::ports::{Activity, Permits};
+use knarr_model::ports::{Activity, Clock, Permits};
 use knarr_model::topology::ReceiveEndpoint;
 use knarr_model::{CancellationToken, Name, NodeId};
 use knarr_saga::check::Severity;
@@ -19,6 +19,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::delivery::Incoming;
 use crate::dispatch::{self, RelaySeat};
 use crate::error::Error;
+use crate::hand::Hand;
 use crate::receive;
 use crate::settings::Settings;
 use crate::shared::{Finished, Handed, LaneDoor, LaneSeat, Ports, Serving, Shared};
@@ -118,7 +119,7 @@ impl Engine {
         let mut outboxes = Vec::new();
         for (saga, endpoint) in self.sagas {
             let (serving, lane_seats, relay_seats) =
-                lay_lanes(&self.settings, saga, endpoint, &mut outboxes);
+                lay_lanes(&self.settings, &self.ports.clock, saga, endpoint, &mut outboxes);
             relays.extend(relay_seats);
             seats.push((serving.clone(), lane_seats));
             endpoints.insert(serving.endpoint.name.clone(), serving);
@@ -135,6 +136,7 @@ impl Engine {
             start.spawn("relay", dispatch::run_relay(shared.clone(), seat).boxed());
         }
         start.spawn("take-over", dispatch::take_over(shared.clone(), outboxes).boxed());
+        start.spawn("verbs", receive::hear_verbs(shared.clone()).boxed());
         start.spawn("scheduler", dispatch::run_scheduler(shared.clone()).boxed());
         start.spawn("sweep", dispatch::run_sweep(shared.clone()).boxed());
         start.spawn("counts", dispatch::run_counts(shared.clone()).boxed());
@@ -153,6 +155,7 @@ type Laid = (Arc<Serving>, Vec<LaneSeat>, Vec<RelaySeat>);
 
 fn lay_lanes(
     settings: &Settings,
+    clock: &Arc<dyn Clock>,
     saga: Arc<dyn Definition>,
     endpoint: ReceiveEndpoint,
     outboxes: &mut Vec<mpsc::WeakSender<Handed>>,
@@ -184,7 +187,9 @@ fn lay_lanes(
         changed: Notify::new(),
         known_keys: parking_lot::Mutex::default(),
         waits: Waits::default(),
-        consuming: std::sync::atomic::AtomicBool::new(false),
+        consuming: AtomicBool::new(false),
+        attached: AtomicBool::new(false),
+        hand: Hand::new(clock.clone()),
     };
     (Arc::new(serving), lane_seats, relay_seats)
 }

@@ -4,6 +4,7 @@ mod delivery;
 mod dispatch;
 mod engine;
 mod error;
+mod hand;
 mod node;
 mod receive;
 mod route;

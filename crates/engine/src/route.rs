@@ -30,6 +30,7 @@ pub(crate) fn of_parked(
         received_at: now,
         attempt: parked.attempt,
         lost: 0,
+        held: None,
     }
 }
 
@@ -44,6 +45,7 @@ pub(crate) fn of_timer(timer: Timer, node: NodeId, now: chrono::DateTime<chrono:
         received_at: now.max(timer.due_at),
         body: Body::Timer(Box::new(timer)),
         lost: 0,
+        held: None,
     }
 }
 
@@ -61,6 +63,7 @@ pub(crate) fn of_ended(
         body: Body::Ended(Box::new(ended)),
         received_at: now,
         lost: 0,
+        held: None,
     }
 }
 

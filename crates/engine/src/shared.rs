@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::delivery::Incoming;
+use crate::hand::Hand;
 use crate::node::Node;
 use crate::settings::Settings;
 use crate::telemetry::Counters;
@@ -90,6 +91,10 @@ pub(crate) struct Serving {
     pub(crate) waits: Waits,
     /// Whether a consumer is really consuming now.
     pub(crate) consuming: AtomicBool,
+    /// Whether the broker has a consumer of this node, from before it is asked for until it is gone.
+    pub(crate) attached: AtomicBool,
+    /// What this node holds of the endpoint.
+    pub(crate) hand: Arc<Hand>,
 }
 
 /// Counts that only inform, gathered between two writes.
@@ -102,6 +107,11 @@ pub(crate) struct Tally {
 }
 
 impl Serving {
+    /// Whether the broker may still have a consumer of this node.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.attached.load(Ordering::SeqCst)
+    }
+
     /// Whether nothing of this endpoint is decided here now.
     pub(crate) fn is_closed(&self) -> bool {
         matches!(*self.admission.borrow(), Admission::Return | Admission::Wait)

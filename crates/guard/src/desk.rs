@@ -10,11 +10,12 @@ use knarr_model::ports::records::{PageRequest, QuarantineFilter};
 use knarr_model::ports::{Clock, Incidents, Records, StoreError};
 use knarr_model::quarantine::{Quarantined, Status};
 use knarr_model::topology::Subscription;
-use knarr_model::{Class, Envelope, InstanceId, Name, NodeId, RowId};
+use knarr_model::{Class, Envelope, InstanceId, MessageId, Name, NodeId, RowId};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::called::Called;
+use crate::halted::{self, NodeHalt};
 use crate::notice::{Sender, announce};
 use crate::order::{Moment, Order};
 use crate::{halt, incident, purge, release};
@@ -71,6 +72,8 @@ pub struct Answer {
     pub repeated: bool,
     /// The incident that was opened or ended.
     pub incident: Option<Incident>,
+    /// Of a halt: what each live node that serves the endpoint did with what it had in hand.
+    pub nodes: Option<Vec<NodeHalt>>,
 }
 
 /// Why an order was not carried out.
@@ -96,14 +99,32 @@ impl Desk {
         Desk { doors, sender }
     }
 
-    /// Stops an endpoint.
+    /// Stops an endpoint, and tells what the nodes did with what they had in hand: waits for them,
+    /// for two seconds at most.
     ///
     /// # Errors
     /// [`Error::Refused`] with [`Refusal::Unknown`] for an endpoint that never was.
     pub async fn halt(&self, order: &Order, endpoint: &Name) -> Result<Answer, Error> {
         self.known_endpoint(endpoint).await?;
         let at = self.moment(order);
-        self.ask(&at, at.ask(endpoint), Called::on("halt", &**endpoint), halt::halt).await
+        let called = Called::on("halt", &**endpoint);
+        let mut done = self.ask(&at, at.ask(endpoint), called, halt::halt).await?;
+        if done.dry_run {
+            return Ok(done);
+        }
+        // It is in force, whether or not the store can say more about it now.
+        done.nodes = self.halted(endpoint).await.unwrap_or_default();
+        Ok(done)
+    }
+
+    /// What the nodes did with what they had in hand of a halted endpoint.
+    async fn halted(&self, endpoint: &Name) -> Result<Option<Vec<NodeHalt>>, StoreError> {
+        let rows = self.doors.records.endpoints().await?;
+        let Some(row) = rows.into_iter().find(|row| row.name == *endpoint) else {
+            return Ok(None);
+        };
+        let (guarded, clock) = (&*self.doors.guarded, &*self.doors.clock);
+        halted::nodes(guarded, clock, &row).await.map(Some)
     }
 
     /// Stops an endpoint's intake.
@@ -131,6 +152,29 @@ impl Desk {
         let called = Called::on("resume", &**endpoint);
         self.ask(&at, at.ask(endpoint), called, move |scene, at| halt::resume(scene, at, probe))
             .await
+    }
+
+    /// Notes that somebody sent a message by hand, once the broker has it; a dry order only asks
+    /// whether its key is free. `endpoint` takes the message, or is any that this process serves.
+    ///
+    /// # Errors
+    /// Invalid when the key is another order's.
+    pub async fn note_sent(
+        &self,
+        order: &Order,
+        endpoint: &Name,
+        message: MessageId,
+        exchange: &str,
+    ) -> Result<Answer, Error> {
+        let at = self.moment(order);
+        let target = format!("message {message}");
+        let done = format!("{target} went to the exchange {exchange}");
+        let called = Called::on("send", target.clone());
+        self.ask(&at, at.ask(endpoint), called, move |scene, at| {
+            let line = at.line("send", &target, &scene.endpoint.name, vec![done.clone()]);
+            Ok(Plan { audit: Some(line), ..Plan::default() })
+        })
+        .await
     }
 
     /// Ends a run and removes everything of it, the saga's own entries included.
@@ -450,7 +494,13 @@ impl Desk {
                 Err(Refusal::Repeated(audit)) => {
                     called.is_the_same(&ask.endpoint, &at.order, &audit)?;
                     let incident = self.incident_of(&ask, &audit).await?;
-                    return Ok(Answer { audit: *audit, dry_run: false, repeated: true, incident });
+                    return Ok(Answer {
+                        audit: *audit,
+                        dry_run: false,
+                        repeated: true,
+                        incident,
+                        nodes: None,
+                    });
                 }
                 Err(Refusal::Changed) if tries < TRIES => {}
                 Err(refusal) => return Err(refusal.into()),
@@ -466,6 +516,7 @@ fn answer(plan: Plan, at: &Moment) -> Answer {
         dry_run: at.order.run == Run::Dry,
         repeated: false,
         incident: plan.incidents.into_iter().next(),
+        nodes: None,
     }
 }
 

@@ -43,12 +43,18 @@ impl Tokens {
         tree.endpoint(&self.process, endpoint)
     }
 
-    /// Cancels everything of an endpoint that is in flight; what begins later gets new tokens.
-    pub fn halt(&self, endpoint: &Name) {
-        let token = self.tree.lock().endpoints.remove(endpoint);
-        if let Some(token) = token {
-            token.cancel();
-        }
+    /// Cancels everything of an endpoint that is in flight, and says how many calls that were; what
+    /// begins later gets new tokens.
+    pub fn halt(&self, endpoint: &Name) -> usize {
+        let (token, running): (_, Vec<_>) = {
+            let mut tree = self.tree.lock();
+            let running = tree.calls.values().filter(|call| !call.is_cancelled()).cloned();
+            let running = running.collect();
+            (tree.endpoints.remove(endpoint), running)
+        };
+        let Some(token) = token else { return 0 };
+        token.cancel();
+        running.iter().filter(|call| call.is_cancelled()).count()
     }
 
     /// A token for one attempt at a call; given back by dropping what is returned.
@@ -160,7 +166,7 @@ mod tests {
         let elsewhere = tokens.call(&name("f"), &name("s"), id(3).into(), id(30).into());
         tokens.cancel_instance(&name("s"), id(1).into());
         assert!(here.token().is_cancelled() && !other.token().is_cancelled());
-        tokens.halt(&name("e"));
+        assert_eq!(tokens.halt(&name("e")), 1, "one of its two was cancelled before");
         assert!(other.token().is_cancelled() && !elsewhere.token().is_cancelled());
         tokens.process().cancel();
         assert!(elsewhere.token().is_cancelled());

@@ -9,7 +9,7 @@ use knarr_model::ports::incidents::IncidentFilter;
 use knarr_model::ports::records::{
     InstanceDetail, InstanceSummary, Page, PageRequest, QuarantineFilter, StateCount,
 };
-use knarr_model::ports::store::EndpointRow;
+use knarr_model::ports::store::{EndpointRow, Served};
 use knarr_model::ports::{Guarded, Incidents, Records, StoreError};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::{InstanceId, Name, NodeId, RowId};
@@ -115,6 +115,10 @@ impl Guarded for LateStore {
         run: Run,
     ) -> Result<Result<CarriedOut, Refusal>, StoreError> {
         self.get()?.guarded.under_fence(ask, decide, run).await
+    }
+
+    async fn served_by(&self, endpoint: &Name) -> Result<Vec<Served>, StoreError> {
+        self.get()?.guarded.served_by(endpoint).await
     }
 
     async fn blocks(&self, endpoint: &Name) -> Result<(i64, Vec<Block>), StoreError> {

@@ -33,6 +33,14 @@ CREATE TABLE node (
     lease_until timestamptz NOT NULL
 );
 
+-- Which nodes serve which endpoints, and what each did when one stopped last (JSON).
+CREATE TABLE served (
+    endpoint text COLLATE "C" NOT NULL,
+    node     uuid NOT NULL,
+    report   text,
+    PRIMARY KEY (endpoint, node)
+);
+
 CREATE TABLE instance (
     saga               text COLLATE "C" NOT NULL,
     id                 uuid        NOT NULL,

@@ -24,14 +24,6 @@ FROM endpoint WHERE name = $1";
 
 const MAKE: &str = "INSERT INTO endpoint (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
 
-const HALT: &str = "
-UPDATE endpoint SET state = 'halted', epoch = epoch + 1, closed = true WHERE name = $1
-RETURNING name, state, epoch, guard_version, stop, holder";
-
-const RESUME: &str = "
-UPDATE endpoint SET state = 'open', closed = false, stop = NULL WHERE name = $1
-RETURNING name, state, epoch, guard_version, stop, holder";
-
 const WRITE: &str = "
 UPDATE endpoint
 SET state = $2, epoch = $3, guard_version = $4, holder = $5, stop = $6, closed = $7
@@ -123,19 +115,6 @@ pub(crate) async fn let_go(connection: &mut PgConnection, node: Uuid) -> Result<
     Ok(())
 }
 
-/// Raises the epoch and stops the endpoint. The fence must be closed.
-pub(crate) async fn halt(connection: &mut PgConnection, name: &str) -> Result<EndpointRow, Failed> {
-    change(connection, HALT, name).await
-}
-
-/// Opens the endpoint at its epoch. The fence must be closed.
-pub(crate) async fn resume(
-    connection: &mut PgConnection,
-    name: &str,
-) -> Result<EndpointRow, Failed> {
-    change(connection, RESUME, name).await
-}
-
 /// Writes the row as a verb wants it. The fence must be closed.
 pub(crate) async fn write(connection: &mut PgConnection, row: &EndpointRow) -> Result<(), Failed> {
     let holds_back = row.stop.as_ref().is_some_and(|stop| stop.internal_too);
@@ -155,16 +134,6 @@ pub(crate) async fn write(connection: &mut PgConnection, row: &EndpointRow) -> R
         .execute(connection)
         .await?;
     Ok(())
-}
-
-async fn change(
-    connection: &mut PgConnection,
-    sql: &'static str,
-    name: &str,
-) -> Result<EndpointRow, Failed> {
-    sqlx::query(MAKE).bind(name).execute(&mut *connection).await?;
-    let row = sqlx::query(sql).bind(name).fetch_one(connection).await?;
-    one(&row)
 }
 
 /// All endpoints by name.

@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use knarr_model::ids::{InstanceId, Name, NodeId, RowId};
 use knarr_model::incident::Block;
 use knarr_model::ports::guard::{Ask, CarriedOut, Counts, Decide, Refusal, Run};
+use knarr_model::ports::store::Served;
 use knarr_model::ports::{Guarded, StoreError};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -18,7 +19,7 @@ use crate::plan::{self, Stop};
 use crate::pools::{self, pause};
 use crate::schema::LockKey;
 use crate::store::Store;
-use crate::{activities, blocks, endpoints, incidents, quarantine, scene};
+use crate::{activities, blocks, endpoints, incidents, nodes, quarantine, scene};
 
 /// A verb that lost to another transaction is begun anew until it was begun so often.
 const ATTEMPTS: u32 = 5;
@@ -60,6 +61,16 @@ impl Guarded for Store {
                 Err(failed) => return Err(failed.classed()),
             }
         }
+    }
+
+    async fn served_by(&self, endpoint: &Name) -> Result<Vec<Served>, StoreError> {
+        let endpoint = endpoint.clone();
+        self.pools()
+            .reading
+            .run(move |connection| {
+                async move { nodes::served_by(connection, &endpoint).await }.boxed()
+            })
+            .await
     }
 
     async fn blocks(&self, endpoint: &Name) -> Result<(i64, Vec<Block>), StoreError> {

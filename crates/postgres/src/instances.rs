@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use knarr_model::ids::{InstanceId, Name};
-use knarr_model::instance::{Book, FINAL, Instance, PURGED};
+use knarr_model::instance::{FINAL, Instance};
 use knarr_model::ports::records::{InstanceSummary, StateCount};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -65,14 +65,6 @@ FROM instance WHERE saga = $1 AND id = $2";
 const LOCK: &str = "
 SELECT id, run, state, version, definition_version, data, book, incident
 FROM instance WHERE saga = $1 AND id = $2 FOR UPDATE";
-
-const LOCK_BOOK: &str = "SELECT book FROM instance WHERE saga = $1 AND id = $2 FOR UPDATE";
-
-/// The row stays: a loader that waited must find the tombstone, not nothing.
-const EMPTY: &str = "
-UPDATE instance
-SET state = $3, version = version + 1, data = 'null', book = $4, updated_at = clock_timestamp()
-WHERE saga = $1 AND id = $2";
 
 /// Nothing that changes is indexed on this table: the newest change is found by reading it.
 const LIST: &str = "
@@ -156,26 +148,6 @@ pub(crate) async fn lock(
     let row = sqlx::query(LOCK).bind(&**saga).bind(id.0).fetch_optional(connection).await?;
     let row = row.map(|row| read(saga, &row)).transpose();
     row.map_err(|error| rows::unreadable("instance", id, &error).into())
-}
-
-/// Turns an instance into its tombstone. `false` if there is none.
-pub(crate) async fn empty(
-    connection: &mut PgConnection,
-    saga: &str,
-    id: InstanceId,
-) -> Result<bool, Failed> {
-    let book: Option<String> = sqlx::query_scalar(LOCK_BOOK)
-        .bind(saga)
-        .bind(id.0)
-        .fetch_optional(&mut *connection)
-        .await?;
-    let Some(book) = book else { return Ok(false) };
-    // The counters stay: they number the journal and what was sent, which both outlive the run. A
-    // book that cannot be read must not keep a run from being purged.
-    let Book { applied, produced, .. } = serde_json::from_str(&book).unwrap_or_default();
-    let book = rows::to_json(&Book { applied, produced, ..Book::default() })?;
-    sqlx::query(EMPTY).bind(saga).bind(id.0).bind(PURGED).bind(book).execute(connection).await?;
-    Ok(true)
 }
 
 /// Instances of a saga, the newest change first.

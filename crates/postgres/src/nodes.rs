@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use knarr_model::ids::NodeId;
+use knarr_model::ports::store::{HaltReport, Served};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::error::Failed;
-use crate::{activities, endpoints, parked, timers};
+use crate::{activities, endpoints, parked, rows, timers};
 
 /// Ids are never reused, so a repeated join is one whose answer was lost.
 const JOIN: &str = "
@@ -17,6 +19,23 @@ ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
 /// Nodes that died long ago. A row that such a node left behind is free with or without this one.
 const FORGET_DEAD: &str =
     "DELETE FROM node WHERE lease_until < clock_timestamp() - interval '1 day'";
+
+/// What such nodes served.
+const FORGET_SERVED: &str =
+    "DELETE FROM served WHERE NOT EXISTS (SELECT FROM node WHERE node.id = served.node)";
+
+/// Only a live node serves.
+const SERVES: &str = "
+INSERT INTO served (endpoint, node, report)
+SELECT $1, id, $3 FROM node WHERE id = $2 AND lease_until > clock_timestamp()
+ON CONFLICT (endpoint, node) DO UPDATE SET report = coalesce(excluded.report, served.report)";
+
+const SERVED_BY: &str = "
+SELECT s.node AS id, s.report FROM served s
+JOIN node n ON n.id = s.node AND n.lease_until > clock_timestamp()
+WHERE s.endpoint = $1 ORDER BY s.node";
+
+const SERVES_NOTHING: &str = "DELETE FROM served WHERE node = $1";
 
 const RENEW: &str = "
 UPDATE node SET lease_until = clock_timestamp() + $2 * interval '1 microsecond'
@@ -31,6 +50,7 @@ pub(crate) async fn join(
     lease: Duration,
 ) -> Result<(), Failed> {
     sqlx::query(FORGET_DEAD).execute(&mut *connection).await?;
+    sqlx::query(FORGET_SERVED).execute(&mut *connection).await?;
     sqlx::query(JOIN).bind(node).bind(micros(lease)).execute(connection).await?;
     Ok(())
 }
@@ -49,8 +69,32 @@ pub(crate) async fn renew(
 pub(crate) async fn leave(connection: &mut PgConnection, node: Uuid) -> Result<(), Failed> {
     give_back(&mut *connection, node, None).await?;
     endpoints::let_go(&mut *connection, node).await?;
+    sqlx::query(SERVES_NOTHING).bind(node).execute(&mut *connection).await?;
     sqlx::query(LEAVE).bind(node).execute(connection).await?;
     Ok(())
+}
+
+/// Notes that a live node serves an endpoint, and what it did at its last stop.
+pub(crate) async fn note_served(
+    connection: &mut PgConnection,
+    endpoint: &str,
+    node: Uuid,
+    report: Option<HaltReport>,
+) -> Result<(), Failed> {
+    let report = report.as_ref().map(rows::to_json).transpose()?;
+    sqlx::query(SERVES).bind(endpoint).bind(node).bind(report).execute(connection).await?;
+    Ok(())
+}
+
+/// The live nodes that serve an endpoint, by id.
+pub(crate) async fn served_by(
+    connection: &mut PgConnection,
+    endpoint: &str,
+) -> Result<Vec<Served>, Failed> {
+    let found = sqlx::query(SERVED_BY).bind(endpoint).fetch_all(connection).await?;
+    Ok(rows::readable(&found, "served", |row| {
+        Ok(Served { node: NodeId(rows::get(row, "id")?), report: rows::maybe_json(row, "report")? })
+    }))
 }
 
 /// Gives back claims on rows of one endpoint, or of all.

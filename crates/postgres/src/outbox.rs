@@ -103,7 +103,7 @@ pub(crate) async fn unsent(
 ) -> Result<Vec<Outgoing>, Failed> {
     let found = with_instance(connection, endpoint, instance).await?;
     let messages = found.into_iter().flat_map(|chunk| chunk.messages);
-    Ok(messages.filter(|message| is_of_run(message, instance, Some(run))).collect())
+    Ok(messages.filter(|message| is_of_run(message, instance, run)).collect())
 }
 
 /// Writes chunks that the node will publish.
@@ -143,18 +143,16 @@ async fn with_instance(
     found.iter().map(|row| read(row).map_err(unreadable)).collect()
 }
 
-fn is_of_run(message: &Outgoing, instance: InstanceId, run: Option<u32>) -> bool {
-    message.sequence.is_some_and(|sequence| {
-        sequence.instance == instance && run.is_none_or(|run| sequence.run == run)
-    })
+fn is_of_run(message: &Outgoing, instance: InstanceId, run: u32) -> bool {
+    message.sequence.is_some_and(|sequence| sequence.instance == instance && sequence.run == run)
 }
 
-/// Withdraws the unsent messages of an instance: of one run, or of all.
+/// Withdraws the unsent messages of a run.
 pub(crate) async fn withdraw(
     connection: &mut PgConnection,
     endpoint: &str,
     instance: InstanceId,
-    run: Option<u32>,
+    run: u32,
 ) -> Result<(), Failed> {
     for mut chunk in with_instance(&mut *connection, endpoint, instance).await? {
         let before = chunk.messages.len();

@@ -87,7 +87,7 @@ pub(crate) async fn carry_out(
 async fn write_run(connection: &mut PgConnection, ask: &Ask, plan: &Plan) -> Result<(), Failed> {
     let endpoint = &ask.endpoint;
     if let Some((saga, id, run)) = &plan.empty {
-        purge::delete_around(&mut *connection, endpoint, saga, *id, Some(*run)).await?;
+        purge::delete_around(&mut *connection, endpoint, saga, *id, *run).await?;
         blocks::withdraw(&mut *connection, endpoint, *id, *run).await?;
     }
     if let Some(instance) = &plan.instance {

@@ -42,7 +42,11 @@ pub struct Settings {
     /// After how long without an answer a call gives up its connection; the outcome is unknown
     /// then. Must exceed every other timeout here. Default 30 s.
     pub answer_timeout: Duration,
-    /// At most one notification to the other nodes in this time. Default 50 ms.
+    /// Whether nodes tell each other of work and of verbs (LISTEN / NOTIFY). Without it they see
+    /// both at their next look. Default `true`.
+    pub notify: bool,
+    /// At most one notification of work to the other nodes in this time; of a verb they are told at
+    /// once. Default 50 ms.
     pub notify_pause: Duration,
 }
 
@@ -64,6 +68,7 @@ impl Settings {
             idle_in_transaction_timeout: Duration::from_secs(5),
             acquire_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(30),
+            notify: true,
             notify_pause: Duration::from_millis(50),
         }
     }

@@ -23,6 +23,9 @@ const STILL_THERE: &str = "SELECT 1";
 /// Names this process, so that it does not wake itself.
 const TOKEN: &str = "SELECT gen_random_uuid()::text";
 
+/// Ends the text of a notification that tells of a verb.
+const VERB: &str = " verb";
+
 /// A listener that heard nothing for so long asks whether its connection is still there.
 const SILENCE: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(5);
@@ -38,6 +41,8 @@ pub(crate) struct Made {
     pub(crate) calls: BTreeSet<String>,
     /// Rows of any kind.
     pub(crate) any: bool,
+    /// A verb was carried out.
+    pub(crate) verb: bool,
 }
 
 impl Made {
@@ -54,6 +59,7 @@ impl Made {
         self.parked |= other.parked;
         self.ended |= other.ended;
         self.any |= other.any;
+        self.verb |= other.verb;
         self.calls.extend(other.calls);
     }
 
@@ -72,6 +78,10 @@ pub(crate) struct Signal {
     waiting: AtomicUsize,
     untold: Mutex<Untold>,
     to_tell: Notify,
+    /// What is to be told cannot wait for more.
+    at_once: Notify,
+    /// A verb was carried out.
+    verbs: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +98,7 @@ impl Signal {
         if made.is_nothing() {
             return;
         }
+        let at_once = made.verb;
         {
             let mut untold = self.untold.lock();
             untold.made.add(made);
@@ -95,6 +106,19 @@ impl Signal {
         }
         self.wake_here();
         self.to_tell.notify_one();
+        if at_once {
+            self.at_once.notify_one();
+        }
+    }
+
+    /// A verb was carried out, here or elsewhere.
+    pub(crate) fn verb_here(&self) {
+        self.verbs.notify_one();
+    }
+
+    /// Waits for a verb, at most `at_most`; whether there may have been one.
+    pub(crate) async fn wait_for_verb(&self, at_most: Duration) -> bool {
+        timeout(at_most, self.verbs.notified()).await.is_ok()
     }
 
     /// To be asked before a claim, and given to `drained` after it.
@@ -149,6 +173,11 @@ impl Drop for Counted<'_> {
 pub(crate) struct Carriers(Vec<AbortHandle>);
 
 impl Carriers {
+    /// Nothing is told and nothing heard.
+    pub(crate) fn none() -> Carriers {
+        Carriers(Vec::new())
+    }
+
     /// Starts telling and listening.
     pub(crate) async fn start(
         signal: &Arc<Signal>,
@@ -188,13 +217,18 @@ impl Line {
     async fn tell(self, pool: Pool, at_most_every: Duration) {
         loop {
             self.signal.to_tell.notified().await;
-            pause(at_most_every).await;
+            tokio::select! {
+                biased;
+                () = self.signal.at_once.notified() => {}
+                () = pause(at_most_every) => {}
+            }
             let made = std::mem::take(&mut self.signal.untold.lock().made);
             if made.is_nothing() {
                 continue;
             }
-            let (channel, token) = (self.channel.clone(), self.token.clone());
-            let told = pool.run(move |connection| notify(connection, channel, token).boxed());
+            let channel = self.channel.clone();
+            let text = if made.verb { self.token.clone() + VERB } else { self.token.clone() };
+            let told = pool.run(move |connection| notify(connection, channel, text).boxed());
             if let Err(error) = told.await {
                 tracing::debug!(%error, "the other nodes were not told of work");
             }
@@ -219,11 +253,18 @@ impl Line {
             timeout(ANSWER, PgListener::connect_with(pool)).await.map_err(gone)??;
         timeout(ANSWER, listener.listen(&self.channel)).await.map_err(gone)??;
         // What was said while nobody listened is not known.
+        self.signal.verb_here();
         self.signal.wake_here();
         loop {
             match timeout(SILENCE, listener.try_recv()).await {
-                Ok(Ok(Some(heard))) if heard.payload() == self.token => {}
-                Ok(Ok(_)) => self.signal.wake_here(),
+                Ok(Ok(Some(heard))) if heard.payload().starts_with(&self.token) => {}
+                Ok(Ok(heard)) => {
+                    // Without a message the connection was lost for a while.
+                    if heard.is_none_or(|heard| heard.payload().ends_with(VERB)) {
+                        self.signal.verb_here();
+                    }
+                    self.signal.wake_here();
+                }
                 Ok(Err(error)) => return Err(error),
                 Err(_) => {
                     let asked = sqlx::query(STILL_THERE).execute(&mut listener);
@@ -241,9 +282,9 @@ async fn token(connection: &mut PgConnection) -> Result<String, Failed> {
 async fn notify(
     connection: &mut PgConnection,
     channel: String,
-    token: String,
+    text: String,
 ) -> Result<(), Failed> {
-    sqlx::query(NOTIFY).bind(channel).bind(token).execute(connection).await?;
+    sqlx::query(NOTIFY).bind(channel).bind(text).execute(connection).await?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use knarr_model::commit::{Commit, CommitOutcome, Origin};
 use knarr_model::ids::{InstanceId, Name, NodeId, RowId};
 use knarr_model::ports::permit::Quota;
-use knarr_model::ports::store::{EndpointRow, Load, Loaded, Unclaimed};
+use knarr_model::ports::store::{EndpointRow, HaltReport, Load, Loaded, Unclaimed};
 use knarr_model::ports::{Permits, StoreError};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::work::{
@@ -28,7 +28,7 @@ use crate::session::warn_of_unsafe_settings;
 use crate::settings::Settings;
 use crate::signal::{Carriers, Made, Signal};
 use crate::{activities, endpoints, journal, load, migrate, nodes, origins, outbox, parked};
-use crate::{due, instances, permits, purge, timers};
+use crate::{due, instances, permits, timers};
 
 /// A store over Postgres 15 or newer. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -60,8 +60,12 @@ impl Store {
         let pools = Pools::new(&settings, &schema)?;
         pools.engine.run(|connection| warn_of_unsafe_settings(connection).boxed()).await?;
         let signal = Arc::new(Signal::default());
-        let carriers =
-            Carriers::start(&signal, &pools, schema.channel(), settings.notify_pause).await?;
+        let carriers = match settings.notify {
+            true => {
+                Carriers::start(&signal, &pools, schema.channel(), settings.notify_pause).await?
+            }
+            false => Carriers::none(),
+        };
         Ok(Store { inner: Arc::new(Inner { schema, pools, signal, carriers }) })
     }
 
@@ -82,7 +86,8 @@ impl Store {
 
     /// A verb was carried out: whoever waits looks again, here and elsewhere.
     pub(crate) fn tell(&self) {
-        self.inner.signal.made(Made::anything());
+        self.inner.signal.verb_here();
+        self.inner.signal.made(Made { verb: true, ..Made::anything() });
     }
 
     /// Runs a claim; one that left nothing behind spares the other nodes the hint.
@@ -157,6 +162,22 @@ impl knarr_model::ports::Store for Store {
                     endpoints::hold(connection, &endpoint, node.0).await
                 }
                 .boxed()
+            })
+            .await
+    }
+
+    async fn note_served(
+        &self,
+        endpoint: &Name,
+        node: NodeId,
+        report: Option<HaltReport>,
+    ) -> Result<(), StoreError> {
+        let endpoint = endpoint.clone();
+        self.pools()
+            .control
+            .run(move |connection| {
+                async move { nodes::note_served(connection, &endpoint, node.0, report).await }
+                    .boxed()
             })
             .await
     }
@@ -349,60 +370,6 @@ impl knarr_model::ports::Store for Store {
         self.pools().engine.run(move |connection| due::unclaimed(connection, before).boxed()).await
     }
 
-    async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
-        let (fence, endpoint) = (self.inner.schema.fence(endpoint), endpoint.clone());
-        self.pools()
-            .control
-            .transact(move |connection| {
-                let endpoint = endpoint.clone();
-                async move {
-                    endpoints::close_fence(&mut *connection, fence).await?;
-                    endpoints::halt(connection, &endpoint).await
-                }
-                .boxed()
-            })
-            .await
-    }
-
-    async fn resume(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
-        let (fence, endpoint) = (self.inner.schema.fence(endpoint), endpoint.clone());
-        let row = self
-            .pools()
-            .control
-            .transact(move |connection| {
-                let endpoint = endpoint.clone();
-                async move {
-                    endpoints::close_fence(&mut *connection, fence).await?;
-                    endpoints::resume(connection, &endpoint).await
-                }
-                .boxed()
-            })
-            .await?;
-        self.inner.signal.made(Made::anything());
-        Ok(row)
-    }
-
-    async fn purge(
-        &self,
-        endpoint: &Name,
-        saga: &Name,
-        instance: InstanceId,
-    ) -> Result<bool, StoreError> {
-        let fence = self.inner.schema.fence(endpoint);
-        let (endpoint, saga) = (endpoint.clone(), saga.clone());
-        self.pools()
-            .control
-            .transact(move |connection| {
-                let (endpoint, saga) = (endpoint.clone(), saga.clone());
-                async move {
-                    endpoints::close_fence(&mut *connection, fence).await?;
-                    purge::purge(connection, &endpoint, &saga, instance).await
-                }
-                .boxed()
-            })
-            .await
-    }
-
     async fn sweep_finished(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.pools()
@@ -421,6 +388,10 @@ impl knarr_model::ports::Store for Store {
 
     async fn wait_for_work(&self, at_most: Duration) {
         self.inner.signal.wait(at_most).await;
+    }
+
+    async fn wait_for_verb(&self, at_most: Duration) -> bool {
+        self.inner.signal.wait_for_verb(at_most).await
     }
 }
 

@@ -15,6 +15,7 @@ use knarr_model::instance::{Book, Instance};
 use knarr_model::ports::Store as _;
 use knarr_model::ports::store::{Load, Loaded, StoreError};
 use knarr_postgres::{Settings, Store};
+use knarr_testkit::Steering as _;
 use knarr_testkit::services::postgres;
 use serde_json::value::RawValue;
 use sqlx::{AssertSqlSafe, Executor};

@@ -11,6 +11,7 @@ use knarr_model::ids::{NodeId, derived_id};
 use knarr_model::ports::Store as _;
 use knarr_model::ports::store::EndpointState;
 use knarr_postgres::Store;
+use knarr_testkit::Steering as _;
 use knarr_testkit::services::postgres::{self, Database};
 use sqlx::{Connection, Executor, PgConnection};
 

@@ -5,6 +5,7 @@ mod support;
 use knarr_model::ports::Store as _;
 use knarr_model::statement::{Dialects, Script};
 use knarr_postgres::{Error, SCHEMA_VERSION, Store, migrate};
+use knarr_testkit::Steering as _;
 use knarr_testkit::services::postgres;
 use sqlx::{AssertSqlSafe, Executor};
 

@@ -16,6 +16,7 @@ use knarr_model::ports::records::PageRequest;
 use knarr_model::ports::store::{EndpointState, Load};
 use knarr_model::ports::{Permits as _, Records as _, Store as _};
 use knarr_postgres::{Settings, Store};
+use knarr_testkit::Steering as _;
 use knarr_testkit::conformance::store::{Stores, World};
 use knarr_testkit::services::postgres::{self, Database};
 use sqlx::{Connection, Executor, PgConnection, Row};

@@ -6,5 +6,8 @@ pub mod memory;
 pub mod services;
 #[cfg(feature = "engine")]
 pub mod sim;
+mod steering;
 #[cfg(feature = "engine")]
 pub mod story;
+
+pub use steering::{Change, Steering};

@@ -5,6 +5,7 @@ use knarr_model::incident::{Audit, Block, Incident, Whole};
 use knarr_model::ports::guard::{Ask, CarriedOut, Counts, Decide, Guarded, Refusal, Run};
 use knarr_model::ports::incidents::IncidentFilter;
 use knarr_model::ports::records::{Page, PageRequest};
+use knarr_model::ports::store::Served;
 use knarr_model::ports::{Incidents, StoreError};
 use knarr_model::{InstanceId, Name, NodeId, RowId};
 use uuid::Uuid;
@@ -20,6 +21,10 @@ impl Guarded for Reach {
         run: Run,
     ) -> Result<Result<CarriedOut, Refusal>, StoreError> {
         self.through(Op::Fence, self.shelf.rows.under_fence(ask, decide, run)).await
+    }
+
+    async fn served_by(&self, endpoint: &Name) -> Result<Vec<Served>, StoreError> {
+        self.through(Op::Guard, self.shelf.rows.served_by(endpoint)).await
     }
 
     async fn blocks(&self, endpoint: &Name) -> Result<(i64, Vec<Block>), StoreError> {

@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use knarr_model::commit::{Commit, CommitOutcome, Origin, Slice};
 use knarr_model::ports::permit::Quota;
-use knarr_model::ports::store::{EndpointRow, Load, Loaded, Store, StoreError, Unclaimed};
+use knarr_model::ports::store::{
+    EndpointRow, HaltReport, Load, Loaded, Store, StoreError, Unclaimed,
+};
 use knarr_model::ports::{Clock, Permits};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::work::{
@@ -218,6 +220,15 @@ impl Store for Reach {
         self.through(Op::Endpoint, self.shelf.rows.hold(endpoint, node)).await
     }
 
+    async fn note_served(
+        &self,
+        endpoint: &Name,
+        node: NodeId,
+        report: Option<HaltReport>,
+    ) -> Result<(), StoreError> {
+        self.through(Op::Other, self.shelf.rows.note_served(endpoint, node, report)).await
+    }
+
     async fn load(&self, load: Load) -> Result<Loaded, StoreError> {
         self.through(Op::Load, self.shelf.rows.load(load)).await
     }
@@ -311,23 +322,6 @@ impl Store for Reach {
         self.through(Op::Other, self.shelf.rows.unclaimed(before)).await
     }
 
-    async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
-        self.shelf.rows.halt(endpoint).await
-    }
-
-    async fn resume(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
-        self.shelf.rows.resume(endpoint).await
-    }
-
-    async fn purge(
-        &self,
-        endpoint: &Name,
-        saga: &Name,
-        instance: InstanceId,
-    ) -> Result<bool, StoreError> {
-        self.shelf.rows.purge(endpoint, saga, instance).await
-    }
-
     async fn sweep_finished(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
         self.through(Op::Sweep, self.shelf.rows.sweep_finished(before, limit)).await
     }
@@ -338,5 +332,9 @@ impl Store for Reach {
 
     async fn wait_for_work(&self, at_most: Duration) {
         self.shelf.rows.wait_for_work(at_most).await;
+    }
+
+    async fn wait_for_verb(&self, at_most: Duration) -> bool {
+        self.shelf.rows.wait_for_verb(at_most).await
     }
 }

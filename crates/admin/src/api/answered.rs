@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use knarr_guard::Answer;
+use knarr_guard::{Answer, NodeHalt};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -31,11 +31,40 @@ pub(crate) struct Answered {
     repeated: bool,
     /// The incident that was opened or ended.
     incident: Option<IncidentSummary>,
+    /// Of a halt: what each live process did with what it had in hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<Vec<NodeView>>,
+}
+
+/// What one process did at a halt; nulls while it has not told.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeView {
+    node: Uuid,
+    in_hand: Option<u64>,
+    drained: Option<u64>,
+    returned: Option<u64>,
+    abandoned: Option<u64>,
+    at: Option<DateTime<Utc>>,
+}
+
+impl NodeView {
+    fn of(halt: NodeHalt) -> NodeView {
+        let NodeHalt { node, report } = halt;
+        NodeView {
+            node: node.0,
+            in_hand: report.map(|report| report.in_hand()),
+            drained: report.map(|report| report.drained),
+            returned: report.map(|report| report.returned),
+            abandoned: report.map(|report| report.abandoned),
+            at: report.map(|report| report.at),
+        }
+    }
 }
 
 impl Answered {
     pub(crate) fn of(answer: Answer) -> Answered {
-        let Answer { audit, dry_run, repeated, incident } = answer;
+        let Answer { audit, dry_run, repeated, incident, nodes } = answer;
         Answered {
             audit_id: (!dry_run).then_some(audit.id),
             at: audit.at,
@@ -49,6 +78,7 @@ impl Answered {
             dry_run,
             repeated,
             incident: incident.map(IncidentSummary::of),
+            nodes: nodes.map(|nodes| nodes.into_iter().map(NodeView::of).collect()),
         }
     }
 }

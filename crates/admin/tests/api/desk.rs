@@ -10,7 +10,7 @@ use knarr_guard::desk::Doors;
 use knarr_model::ids::{InstanceId, Name, NodeId, RowId};
 use knarr_model::incident::{Audit, Block};
 use knarr_model::ports::guard::{Ask, CarriedOut, Counts, Decide, Guarded, Refusal, Run};
-use knarr_model::ports::store::EndpointState;
+use knarr_model::ports::store::{EndpointState, Served};
 use knarr_model::ports::{Clock, StoreError};
 use knarr_model::quarantine::{Class, Status};
 use knarr_testkit::clock::ManualClock;
@@ -60,6 +60,10 @@ impl Guarded for Door {
             CHANGES => Ok(Err(Refusal::Changed)),
             _ => self.store.under_fence(ask, decide, run).await,
         }
+    }
+
+    async fn served_by(&self, endpoint: &Name) -> Result<Vec<Served>, StoreError> {
+        self.store.served_by(endpoint).await
     }
 
     async fn blocks(&self, endpoint: &Name) -> Result<(i64, Vec<Block>), StoreError> {

@@ -7,6 +7,7 @@ mod edits;
 mod ids;
 mod incidents;
 mod messages;
+mod misuse;
 mod orders;
 mod refused;
 mod released;

@@ -3,6 +3,7 @@
 use knarr_model::ports::transport::Published;
 use serde_json::{Value, json};
 
+use crate::desk::{ANNA, Bench, refused};
 use crate::doors::{Api, TOKEN, told};
 
 const PATH: &str = "/api/v1/messages";
@@ -101,4 +102,29 @@ async fn the_brokers_answer_is_told() {
         assert_eq!(got, status, "{body}");
         assert!(body["detail"].as_str().is_some_and(|d| d.contains(expected)), "{body}");
     }
+}
+
+#[tokio::test]
+async fn s0_01_a_message_sent_by_hand_is_a_line_of_the_audit_and_a_refused_one_is_none() {
+    let bench = Bench::start().await;
+    let send = |key: &str| {
+        let request = bench.request(ANNA, reqwest::Method::POST, PATH);
+        request.header("idempotency-key", key).json(&submit())
+    };
+    let dry = bench.request(ANNA, reqwest::Method::POST, &format!("{PATH}?dry_run=true"));
+    assert_eq!(told(dry.json(&submit())).await.1["auditId"], json!(null));
+    assert!(bench.audit().is_empty());
+    let (status, sent) = told(send("k-1")).await;
+    assert_eq!(status, 200, "{sent}");
+    let (_, again) = told(send("k-1")).await;
+    assert_eq!((&again["auditId"], &again["messageId"]), (&sent["auditId"], &sent["messageId"]));
+    let [line] = &bench.audit()[..] else { panic!("{:?}", bench.audit()) };
+    assert_eq!((line.who.as_str(), line.verb.as_str()), ("anna", "send"));
+    assert_eq!(json!(line.id), sent["auditId"]);
+    assert_eq!(line.target, format!("message {}", sent["messageId"].as_str().expect("an id")));
+    assert_eq!(&*line.endpoint, "url-scan");
+    // The key of a halt is none of a message's: refused before anything leaves.
+    let halt = bench.request(ANNA, reqwest::Method::POST, "/api/v1/endpoints/url-scan/halt");
+    assert_eq!(told(halt.header("idempotency-key", "k-2")).await.0, 200);
+    refused(&bench, send("k-2"), 422, "take a new key").await;
 }

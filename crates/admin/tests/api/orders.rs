@@ -1,6 +1,8 @@
 //! Orders over the API: stops and starts, dry runs, keys, and what is refused.
 
-use knarr_model::ports::store::EndpointState;
+use chrono::{DateTime, Utc};
+use knarr_model::NodeId;
+use knarr_model::ports::store::{EndpointState, HaltReport};
 use reqwest::Method;
 use serde_json::json;
 
@@ -43,6 +45,37 @@ async fn s0_12_an_endpoint_is_halted_and_resumed_and_the_audit_knows_by_whom_and
     assert_eq!((&told[1]["who"], &told[1]["verb"]), (&json!("anna"), &json!("halt")));
     assert_eq!(told[1]["reason"], "the proxy is down");
     assert_eq!(told[1]["id"], done["auditId"]);
+}
+
+#[tokio::test]
+async fn row_085_a_halt_tells_what_each_process_had_in_hand() {
+    let bench = Bench::start().await;
+    let told = bench.done(&format!("{HALT}?dry_run=true")).await;
+    assert_eq!(told["nodes"], json!(null), "nothing was stopped");
+    bench.rows(|rows| {
+        for (n, report) in [(7, (120, 70, 10)), (8, (0, 0, 0))] {
+            let (drained, returned, abandoned) = report;
+            let at = DateTime::UNIX_EPOCH;
+            let report = HaltReport { epoch: 2, drained, returned, abandoned, at };
+            rows.node.insert(NodeId(id(n)), DateTime::<Utc>::MAX_UTC);
+            rows.served.insert((SCAN.into(), NodeId(id(n))), Some(report));
+        }
+        // It serves another endpoint, and this one's lease is past.
+        rows.node.insert(NodeId(id(9)), DateTime::<Utc>::MAX_UTC);
+        rows.served.insert(("other".into(), NodeId(id(9))), None);
+        rows.served.insert((SCAN.into(), NodeId(id(10))), None);
+    });
+    let done = bench.done(HALT).await;
+    let first = json!({
+        "node": id(7), "inHand": 200, "drained": 120, "returned": 70, "abandoned": 10,
+        "at": "1970-01-01T00:00:00Z",
+    });
+    assert_eq!((done["nodes"].as_array().map(Vec::len), &done["nodes"][0]), (Some(2), &first));
+    let again = bench.done(HALT).await;
+    assert_eq!(
+        (&again["done"][0], &again["nodes"]),
+        (&json!("was halted already"), &done["nodes"])
+    );
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ async fn round(shared: &Shared, claim: &Claim) -> Result<bool, StoreError> {
 }
 
 /// Puts a claimed row on its lane, once.
-pub(super) async fn hand(shared: &Shared, serving: &Serving, node: NodeId, incoming: Incoming) {
+pub(super) async fn hand(shared: &Shared, serving: &Serving, node: NodeId, mut incoming: Incoming) {
     let Some((_, row)) = incoming.row() else { return };
     if node != shared.node.id() {
         return;
@@ -112,6 +112,7 @@ pub(super) async fn hand(shared: &Shared, serving: &Serving, node: NodeId, incom
         shared.reclaim();
         return;
     }
+    incoming.held = Some(serving.hand.take(incoming.received_at));
     let instance = route::lane_instance(&*serving.saga, &incoming, |_| None);
     let door = &serving.lanes[lane_of(instance, serving.lanes.len())];
     let sent = tokio::select! {

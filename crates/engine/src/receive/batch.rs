@@ -493,6 +493,7 @@ impl Batches {
         let mut rows = Vec::new();
         for (mut incoming, kept) in batch.into_iter().zip(kept) {
             if kept {
+                incoming.committed();
                 rows.extend(incoming.row().map(|(_, row)| row));
             } else {
                 incoming.lost = incoming.lost.saturating_add(1);

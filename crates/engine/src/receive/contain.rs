@@ -91,6 +91,7 @@ impl Batches {
             self.shared.node.let_go([row]);
         }
         settle_done(std::slice::from_ref(&culprit), &[true]).await;
+        culprit.committed();
         self.shared.counters.contained.add(1);
         self.shared.counters.quarantined.add(1);
         self.note(&[Some(instance)]);

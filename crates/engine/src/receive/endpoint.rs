@@ -22,7 +22,10 @@ pub(crate) async fn serve(
 ) {
     let mut failures = 0;
     while !shared.is_stopping() {
+        // Said before it is looked: a stop that is not seen here sees that there may be a consumer.
+        serving.attached.store(true, Ordering::SeqCst);
         if *serving.admission.borrow() != Admission::Go {
+            detach(&serving);
             wait_for_change(&shared, &serving).await;
             continue;
         }
@@ -30,8 +33,10 @@ pub(crate) async fn serve(
             Ok(consumer) => {
                 failures = 0;
                 consume(&shared, &serving, consumer, &mut lanes_gone).await;
+                detach(&serving);
             }
             Err(error) => {
+                detach(&serving);
                 failures += 1;
                 let endpoint = &serving.endpoint.name;
                 tracing::error!(%endpoint, "cannot consume: {error}");
@@ -39,6 +44,12 @@ pub(crate) async fn serve(
             }
         }
     }
+}
+
+/// The broker has no consumer of this node: who waits for that hears of it.
+fn detach(serving: &Serving) {
+    serving.attached.store(false, Ordering::SeqCst);
+    serving.hand.empty.notify_one();
 }
 
 async fn consume(
@@ -133,7 +144,8 @@ async fn route(
         shared.counters.returned_mirrors.add(1);
         *serving.counts.lock().copies.entry(id).or_default() += 1;
     }
-    let incoming = router::of_delivery(&*serving.saga, delivery, settler);
+    let mut incoming = router::of_delivery(&*serving.saga, delivery, settler);
+    incoming.held = Some(serving.hand.take(incoming.received_at));
     let instance = router::lane(serving, &incoming);
     let door = &serving.lanes[lane_of(instance, serving.lanes.len())];
     tokio::select! {

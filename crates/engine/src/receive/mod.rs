@@ -6,6 +6,7 @@ mod effects;
 mod endpoint;
 mod fate;
 mod fold;
+mod halting;
 mod lane;
 mod oversight;
 mod returned;
@@ -15,4 +16,4 @@ mod step;
 
 pub(crate) use endpoint::serve;
 pub(crate) use lane::run as run_lane;
-pub(crate) use oversight::watch;
+pub(crate) use oversight::{hear_verbs, watch};

@@ -7,17 +7,20 @@ use knarr_model::ports::StoreError;
 use knarr_model::ports::store::{EndpointRow, EndpointState};
 
 use super::contain::begin_probe;
+use super::halting::Telling;
 use crate::shared::{Serving, Shared, is_held};
 
 /// Reads the endpoint's row now and then, and whenever a fence was met: the row is the truth.
 pub(crate) async fn watch(shared: Arc<Shared>, serving: Arc<Serving>) {
     let mut failures = 0;
     let mut guard_version = None;
+    let mut telling = Telling::default();
     while !shared.is_stopping() {
         match read(&shared, &serving).await {
             Ok(row) => {
                 failures = 0;
-                heed(&shared, &serving, &row).await;
+                heed(&shared, &serving, &row, &mut telling).await;
+                telling.tell(&shared, &serving).await;
                 if guard_version != Some(row.guard_version) {
                     guard_version = Some(row.guard_version);
                     cancel_lost_calls(&shared).await;
@@ -38,7 +41,30 @@ pub(crate) async fn watch(shared: Arc<Shared>, serving: Arc<Serving>) {
             biased;
             () = shared.tokens.process().cancelled() => {}
             () = serving.changed.notified() => {}
+            () = let_go(&serving, &telling) => {}
             () = shared.ports.clock.sleep(shared.settings.endpoint_poll) => {}
+        }
+    }
+}
+
+/// A stopped endpoint's last delivery is settled, or its consumer gone: it may be told now.
+async fn let_go(serving: &Serving, telling: &Telling) {
+    match telling.is_due() {
+        true => serving.hand.empty.notified().await,
+        false => std::future::pending().await,
+    }
+}
+
+/// Looks at the endpoints as soon as a verb may have changed one, here or elsewhere.
+pub(crate) async fn hear_verbs(shared: Arc<Shared>) {
+    while !shared.is_stopping() {
+        let told = tokio::select! {
+            biased;
+            () = shared.tokens.process().cancelled() => false,
+            told = shared.ports.store.wait_for_verb(shared.settings.poll) => told,
+        };
+        if told {
+            shared.endpoints.values().for_each(|serving| serving.changed.notify_one());
         }
     }
 }
@@ -58,11 +84,26 @@ async fn read(shared: &Shared, serving: &Serving) -> Result<EndpointRow, StoreEr
 }
 
 /// Does what the endpoint's row says.
-async fn heed(shared: &Shared, serving: &Serving, row: &EndpointRow) {
+async fn heed(shared: &Shared, serving: &Serving, row: &EndpointRow, telling: &mut Telling) {
     let endpoint = &row.name;
     let now = shared.admit(serving, row);
     let closed = serving.is_closed();
-    let before = serving.admission.send_replace(now);
+    let before = *serving.admission.borrow();
+    // Who waits for a change is woken by one, and by nothing else.
+    serving.admission.send_if_modified(|admission| {
+        let other = *admission != now;
+        *admission = now;
+        other
+    });
+    match now {
+        Admission::Return => {
+            telling.stopped(row, shared.ports.clock.now(), || shared.tokens.halt(endpoint));
+        }
+        _ => telling.flows(),
+    }
+    if !serving.is_closed() {
+        serving.hand.forget();
+    }
     if serving.is_closed() && !closed {
         match now {
             Admission::Wait => {

@@ -13,6 +13,7 @@ pub(super) async fn return_all(shared: &Shared, held: Vec<Incoming>) {
         shared.node.let_go(rows);
         shared.reclaim();
     }
+    held.iter().for_each(Incoming::returned);
     for incoming in held {
         if let Source::Broker { receipt, settler, .. } = &incoming.source {
             settler.settle(&[(*receipt, Settlement::Return)]).await;

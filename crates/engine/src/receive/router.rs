@@ -39,6 +39,7 @@ pub(crate) fn of_delivery(
         received_at: delivery.received_at,
         attempt: 0,
         lost: 0,
+        held: None,
     }
 }
 

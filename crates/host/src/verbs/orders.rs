@@ -98,6 +98,7 @@ fn lines(program: &str, done: &Value) -> Vec<String> {
     }
     let sentences = done["done"].as_array().into_iter().flatten().filter_map(Value::as_str);
     lines.extend(sentences.map(|sentence| format!("- {sentence}")));
+    lines.extend(nodes(program, done));
     if is("waits") {
         let endpoint = cell(done, "endpoint");
         lines.push(format!("it goes on after: {program} endpoints resume {endpoint}"));
@@ -110,6 +111,44 @@ fn lines(program: &str, done: &Value) -> Vec<String> {
         lines.push(format!("incident ({status}): {program} incidents show {incident}"));
     }
     lines.push(format!("audit {}, by {}", cell(done, "auditId"), cell(done, "who")));
+    lines
+}
+
+/// Of a halt: what each process did with what it had in hand, and which ones have not told yet.
+fn nodes(program: &str, done: &Value) -> Vec<String> {
+    let Some(nodes) = done["nodes"].as_array() else { return Vec::new() };
+    if nodes.is_empty() {
+        return vec!["no live process serves it: nothing was in hand".to_owned()];
+    }
+    let (told, silent): (Vec<_>, Vec<_>) =
+        nodes.iter().partition(|node| node["inHand"].as_u64().is_some());
+    let sum = |name: &str| told.iter().filter_map(|node| node[name].as_u64()).sum::<u64>();
+    let parts = |of: &dyn Fn(&str) -> u64| {
+        format!(
+            "{} in hand: {} drained (committed before the halt), {} returned, {} abandoned (calls \
+             cancelled)",
+            of("inHand"),
+            of("drained"),
+            of("returned"),
+            of("abandoned")
+        )
+    };
+    let mut lines = Vec::new();
+    if !told.is_empty() {
+        lines.push(parts(&sum));
+    }
+    for node in told.iter().filter(|_| nodes.len() > 1) {
+        let own = parts(&|name| node[name].as_u64().unwrap_or_default());
+        lines.push(format!("  process {}: {own}", cell(node, "node")));
+    }
+    for node in &silent {
+        lines.push(format!(
+            "  process {}: has not told yet what it had in hand; nothing of it commits. Ask again: \
+             {program} endpoints halt {}",
+            cell(node, "node"),
+            cell(done, "endpoint")
+        ));
+    }
     lines
 }
 
@@ -149,6 +188,37 @@ mod tests {
                 "audit a-1, by anna",
             ]
         );
+    }
+
+    #[test]
+    fn row_085_a_halt_tells_what_each_process_had_in_hand_and_who_has_not_told() {
+        let node = |id: &str, drained: u64, returned: u64, abandoned: u64| {
+            json!({
+                "node": id, "inHand": drained + returned + abandoned, "drained": drained,
+                "returned": returned, "abandoned": abandoned, "at": "2026-01-01T00:00:00Z",
+            })
+        };
+        let silent = json!({
+            "node": "n-3", "inHand": null, "drained": null, "returned": null, "abandoned": null,
+        });
+        let told = |nodes: Value| nodes_of(&json!({ "endpoint": "scan", "nodes": nodes }));
+        let all = told(json!([node("n-1", 120, 60, 0), node("n-2", 0, 10, 10), silent]));
+        assert_eq!(
+            all[0],
+            "200 in hand: 120 drained (committed before the halt), 70 returned, 10 abandoned (calls \
+             cancelled)"
+        );
+        assert!(all[1].starts_with("  process n-1: 180 in hand: 120 drained"), "{all:?}");
+        assert!(all[2].starts_with("  process n-2: 20 in hand: 0 drained"), "{all:?}");
+        assert!(all[3].starts_with("  process n-3: has not told yet"), "{all:?}");
+        assert!(all[3].ends_with("knarr endpoints halt scan"), "{all:?}");
+        assert_eq!(told(json!([node("n-1", 1, 0, 0)])).len(), 1, "one process is the sum");
+        assert_eq!(told(json!([])), ["no live process serves it: nothing was in hand"]);
+        assert!(nodes_of(&json!({ "endpoint": "scan" })).is_empty(), "not of a halt");
+    }
+
+    fn nodes_of(done: &Value) -> Vec<String> {
+        nodes("knarr", done)
     }
 
     #[test]

@@ -83,3 +83,37 @@ pub struct Stop {
     /// While the endpoint's holder tries it: how many messages are still to succeed.
     pub probe: Option<u32>,
 }
+
+/// What one node did with what it had in hand when its endpoint stopped. Deliveries are messages of
+/// the broker and rows of the store that were taken before the stop was asked for; what the client
+/// of the broker held ahead went back untouched and is not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HaltReport {
+    /// The epoch of the stop.
+    pub epoch: i64,
+    /// Deliveries whose commit was before the fence.
+    pub drained: u64,
+    /// Deliveries that went back undecided: to the broker, or to whoever claims them next.
+    pub returned: u64,
+    /// Calls that were cancelled; none of these attempts counts.
+    pub abandoned: u64,
+    /// When the node held nothing more, by its clock.
+    pub at: DateTime<Utc>,
+}
+
+impl HaltReport {
+    /// What the node had in hand.
+    pub fn in_hand(&self) -> u64 {
+        self.drained + self.returned + self.abandoned
+    }
+}
+
+/// A live node that serves an endpoint, and what it told about the last stop that it has dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The node.
+    pub node: NodeId,
+    /// Its last report.
+    pub report: Option<HaltReport>,
+}

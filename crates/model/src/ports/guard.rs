@@ -11,7 +11,7 @@ use crate::commit::{JournalRow, Key};
 use crate::ids::{InstanceId, Name, NodeId, RowId, derived_id};
 use crate::incident::{Audit, Block, Incident, StepDone, Whole};
 use crate::instance::Instance;
-use crate::ports::endpoint::EndpointRow;
+use crate::ports::endpoint::{EndpointRow, Served};
 use crate::ports::trouble::StoreError;
 use crate::quarantine::Quarantined;
 pub use crate::statement::{Dialects, Statement};
@@ -256,6 +256,9 @@ pub trait Guarded: Send + Sync {
         decide: Decide,
         run: Run,
     ) -> Result<Result<CarriedOut, Refusal>, StoreError>;
+
+    /// The live nodes that serve an endpoint, by id.
+    async fn served_by(&self, endpoint: &Name) -> Result<Vec<Served>, StoreError>;
 
     /// Every block of an endpoint, and the `guard_version` they belong to.
     async fn blocks(&self, endpoint: &Name) -> Result<(i64, Vec<Block>), StoreError>;

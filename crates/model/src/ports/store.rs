@@ -10,7 +10,7 @@ use crate::commit::{Commit, CommitOutcome, Key, KeyRow, Origin, Outcome};
 use crate::digest::Digest;
 use crate::ids::{InstanceId, MessageId, Name, NodeId, RowId};
 use crate::instance::Instance;
-pub use crate::ports::endpoint::{EndpointRow, EndpointState, Stop};
+pub use crate::ports::endpoint::{EndpointRow, EndpointState, HaltReport, Served, Stop};
 use crate::ports::guard::Guarded;
 use crate::ports::permit::Permits;
 pub use crate::ports::trouble::StoreError;
@@ -84,6 +84,15 @@ pub trait Store: Permits + Guarded {
     /// Makes a live `node` the endpoint's holder if it has none or its holder's lease is past, and
     /// returns the row as it stands then. What the last holder decided does not commit afterwards.
     async fn hold(&self, endpoint: &Name, node: NodeId) -> Result<EndpointRow, StoreError>;
+
+    /// Notes that a live `node` serves the endpoint and, once it has dealt with a stop, what it did.
+    /// Without a report one that is there stays. It goes with the node's lease.
+    async fn note_served(
+        &self,
+        endpoint: &Name,
+        node: NodeId,
+        report: Option<HaltReport>,
+    ) -> Result<(), StoreError>;
 
     /// One read: no transaction, no locks.
     async fn load(&self, load: Load) -> Result<Loaded, StoreError>;
@@ -167,22 +176,6 @@ pub trait Store: Permits + Guarded {
     /// endpoint and call.
     async fn unclaimed(&self, before: DateTime<Utc>) -> Result<Vec<Unclaimed>, StoreError>;
 
-    /// Halts the endpoint: exclusive fence, then epoch + 1 in a later statement. Returns the row.
-    /// After it returns nothing commits at an older epoch.
-    async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError>;
-
-    /// Opens the endpoint again at its epoch.
-    async fn resume(&self, endpoint: &Name) -> Result<EndpointRow, StoreError>;
-
-    /// Turns an instance into its tombstone: state Purged, data emptied, version + 1; its waiting
-    /// rows and unsent messages go. `false` if there is no such instance.
-    async fn purge(
-        &self,
-        endpoint: &Name,
-        saga: &Name,
-        instance: InstanceId,
-    ) -> Result<bool, StoreError>;
-
     /// Deletes instances that finished, and were last written, before `before` and have nothing left
     /// that waits, at most `limit`; their keys may be taken again. Tombstones stay.
     async fn sweep_finished(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError>;
@@ -193,4 +186,8 @@ pub trait Store: Permits + Guarded {
 
     /// Waits until rows may be waiting, or `at_most`; a hint, never the truth. Cancel-safe.
     async fn wait_for_work(&self, at_most: Duration);
+
+    /// Waits until a verb may have been carried out on an endpoint, here or elsewhere: `true`; or
+    /// `at_most`: `false`. One waits on a handle at a time. A hint, never the truth. Cancel-safe.
+    async fn wait_for_verb(&self, at_most: Duration) -> bool;
 }

@@ -9,11 +9,12 @@ use knarr_model::incident::{Block, Incident};
 use knarr_model::instance::FINAL;
 use knarr_model::ports::StoreError;
 use knarr_model::ports::guard::{Ask, CarriedOut, Counts, Decide, Guarded, Refusal, Run};
+use knarr_model::ports::store::Served;
 use uuid::Uuid;
 
 use super::rows::Rows;
 use super::store::MemoryStore;
-use super::{plan, purge, scene};
+use super::{nodes, plan, purge, scene};
 
 #[async_trait]
 impl Guarded for MemoryStore {
@@ -33,9 +34,13 @@ impl Guarded for MemoryStore {
             Ok(plan::carry_out(rows, now, &ask, planned))
         });
         if run == Run::ForReal && done.is_ok() {
-            self.hint();
+            self.tell();
         }
         Ok(done)
+    }
+
+    async fn served_by(&self, endpoint: &Name) -> Result<Vec<Served>, StoreError> {
+        Ok(self.at_now(|rows, now| nodes::served_by(rows, now, endpoint)))
     }
 
     async fn blocks(&self, endpoint: &Name) -> Result<(i64, Vec<Block>), StoreError> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use knarr_model::ids::{Name, NodeId};
+use knarr_model::ports::store::{HaltReport, Served};
 
 use super::rows::Rows;
 
@@ -26,6 +27,30 @@ pub(super) fn leave(rows: &mut Rows, node: NodeId) {
         row.holder = None;
     }
     rows.node.remove(&node);
+    rows.served.retain(|(_, of), _| *of != node);
+}
+
+/// Notes that a live node serves an endpoint, and what it did at its last stop.
+pub(super) fn note_served(
+    rows: &mut Rows,
+    now: DateTime<Utc>,
+    endpoint: &Name,
+    node: NodeId,
+    report: Option<HaltReport>,
+) {
+    if rows.is_alive(node, now) {
+        let row = rows.served.entry((endpoint.clone(), node)).or_default();
+        *row = report.or(*row);
+    }
+}
+
+/// The live nodes that serve an endpoint.
+pub(super) fn served_by(rows: &Rows, now: DateTime<Utc>, endpoint: &Name) -> Vec<Served> {
+    let of = rows
+        .served
+        .iter()
+        .filter(|((name, node), _)| name == endpoint && rows.is_alive(*node, now));
+    of.map(|((_, node), report)| Served { node: *node, report: *report }).collect()
 }
 
 /// Gives back the node's claims, of one endpoint or of all. An attempt given back is none.

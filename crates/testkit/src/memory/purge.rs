@@ -1,12 +1,9 @@
-//! Halts, tombstones and the sweep of old journal rows.
-
-use std::sync::Arc;
+//! Endpoints and who holds them; the sweeps of finished instances and old journal rows.
 
 use chrono::{DateTime, Utc};
 use knarr_model::ids::{InstanceId, Name, NodeId};
-use knarr_model::instance::{Book, FINAL, PURGED};
+use knarr_model::instance::{FINAL, PURGED};
 use knarr_model::ports::store::{EndpointRow, EndpointState};
-use serde_json::value::RawValue;
 
 use super::rows::Rows;
 
@@ -37,52 +34,6 @@ pub(super) fn hold(rows: &mut Rows, now: DateTime<Utc>, name: &Name, node: NodeI
         row.holder = Some(node);
     }
     row.clone()
-}
-
-pub(super) fn halt(rows: &mut Rows, name: &Name) -> EndpointRow {
-    let row = endpoint(rows, name);
-    row.epoch += 1;
-    row.state = EndpointState::Halted;
-    row.clone()
-}
-
-pub(super) fn resume(rows: &mut Rows, name: &Name) -> EndpointRow {
-    let row = endpoint(rows, name);
-    row.state = EndpointState::Open;
-    row.stop = None;
-    row.clone()
-}
-
-pub(super) fn purge(
-    rows: &mut Rows,
-    now: DateTime<Utc>,
-    endpoint: &Name,
-    saga: &Name,
-    id: InstanceId,
-) -> bool {
-    let Some(row) = rows.instance.get_mut(&(saga.clone(), id)) else { return false };
-    let instance = &mut row.instance;
-    instance.state = PURGED.to_owned();
-    instance.version += 1;
-    instance.data = Arc::from(RawValue::NULL.to_owned());
-    // The counters stay: they number the journal and what was sent, which both outlive the run.
-    let Book { applied, produced, .. } = instance.book;
-    instance.book = Book { applied, produced, ..Book::default() };
-    row.updated_at = now;
-    rows.timer.retain(|_, held| held.row.saga != *saga || held.row.instance != id);
-    rows.activity.retain(|_, held| held.task.saga != *saga || held.task.instance != id);
-    rows.parked.retain(|_, held| held.row.saga != *saga || held.row.instance != Some(id));
-    rows.correlation.retain(|(of, _), key| of != saga || key.instance != id);
-    rows.origin.retain(|(of, instance, _), _| of != saga || *instance != id);
-    rows.outbox.retain(|_, row| {
-        if row.chunk.endpoint == *endpoint {
-            row.chunk
-                .messages
-                .retain(|message| message.sequence.is_none_or(|sequence| sequence.instance != id));
-        }
-        !row.chunk.messages.is_empty()
-    });
-    true
 }
 
 /// Deletes old finished instances of which nothing waits; a key that was used again stays, free, so

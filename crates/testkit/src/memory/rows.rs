@@ -8,7 +8,7 @@ use knarr_model::commit::{JournalRow, Key, KeyRow, Origin};
 use knarr_model::ids::{InstanceId, MessageId, Name, NodeId, RowId};
 use knarr_model::incident::{Audit, Block, Incident, Whole};
 use knarr_model::instance::Instance;
-use knarr_model::ports::store::{EndpointRow, EndpointState};
+use knarr_model::ports::store::{EndpointRow, EndpointState, HaltReport};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::statement::Statement;
 use knarr_model::work::{ActivityTask, CallEnd, Chunk, Parked, Timer};
@@ -39,6 +39,8 @@ pub struct Rows {
     pub activity: BTreeMap<RowId, CallRow>,
     /// Nodes, and until when their leases run.
     pub node: BTreeMap<NodeId, DateTime<Utc>>,
+    /// Which nodes serve which endpoints, and what they did at their last stop.
+    pub served: BTreeMap<(Name, NodeId), Option<HaltReport>>,
     /// Messages set aside.
     pub quarantine: BTreeMap<Uuid, Quarantined>,
     /// Incidents.

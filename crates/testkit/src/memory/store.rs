@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use knarr_model::commit::{Commit, CommitOutcome, Origin};
 use knarr_model::ids::{InstanceId, Name, NodeId, RowId};
 use knarr_model::ports::permit::Quota;
-use knarr_model::ports::store::{EndpointRow, Load, Loaded, Unclaimed};
+use knarr_model::ports::store::{EndpointRow, HaltReport, Load, Loaded, Unclaimed};
 use knarr_model::ports::{Clock, Permits, Store, StoreError};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::work::{
@@ -27,6 +27,7 @@ pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     mutations: Mutations,
     hint: Arc<Notify>,
+    verbs: Arc<Notify>,
 }
 
 impl MemoryStore {
@@ -42,6 +43,7 @@ impl MemoryStore {
             clock,
             mutations,
             hint: Arc::new(Notify::new()),
+            verbs: Arc::new(Notify::new()),
         }
     }
 
@@ -71,6 +73,12 @@ impl MemoryStore {
     pub(super) fn hint(&self) {
         self.hint.notify_waiters();
     }
+
+    /// A verb was carried out.
+    pub(super) fn tell(&self) {
+        self.verbs.notify_waiters();
+        self.hint();
+    }
 }
 
 #[async_trait]
@@ -88,6 +96,16 @@ impl Store for MemoryStore {
 
     async fn hold(&self, endpoint: &Name, node: NodeId) -> Result<EndpointRow, StoreError> {
         Ok(self.at_now(|rows, now| purge::hold(rows, now, endpoint, node)))
+    }
+
+    async fn note_served(
+        &self,
+        endpoint: &Name,
+        node: NodeId,
+        report: Option<HaltReport>,
+    ) -> Result<(), StoreError> {
+        self.at_now(|rows, now| nodes::note_served(rows, now, endpoint, node, report));
+        Ok(())
     }
 
     async fn load(&self, load: Load) -> Result<Loaded, StoreError> {
@@ -193,25 +211,6 @@ impl Store for MemoryStore {
         Ok(self.at_now(|rows, now| due::unclaimed(rows, now, before)))
     }
 
-    async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
-        Ok(self.at_now(|rows, _| purge::halt(rows, endpoint)))
-    }
-
-    async fn resume(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
-        let row = self.at_now(|rows, _| purge::resume(rows, endpoint));
-        self.hint();
-        Ok(row)
-    }
-
-    async fn purge(
-        &self,
-        endpoint: &Name,
-        saga: &Name,
-        instance: InstanceId,
-    ) -> Result<bool, StoreError> {
-        Ok(self.at_now(|rows, now| purge::purge(rows, now, endpoint, saga, instance)))
-    }
-
     async fn sweep_finished(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
         Ok(self.at_now(|rows, _| purge::sweep_finished(rows, before, limit)))
     }
@@ -227,6 +226,16 @@ impl Store for MemoryStore {
             biased;
             () = hinted => {}
             () = late => {}
+        }
+    }
+
+    async fn wait_for_verb(&self, at_most: Duration) -> bool {
+        let told = self.verbs.notified();
+        let late = self.clock.sleep(at_most);
+        tokio::select! {
+            biased;
+            () = told => true,
+            () = late => false,
         }
     }
 }

@@ -10,6 +10,7 @@ use knarr_model::instance::PURGED;
 use knarr_model::ports::guard::{Ask, CarriedOut, Counts, Decide, Guarded, Refusal, Run};
 use knarr_model::ports::incidents::IncidentFilter;
 use knarr_model::ports::records::{Page, PageRequest};
+use knarr_model::ports::store::Served;
 use knarr_model::ports::{Incidents, StoreError};
 use knarr_model::{Instance, InstanceId, MessageId, Name, NodeId, RowId};
 use uuid::Uuid;
@@ -100,6 +101,11 @@ impl Guarded for SimStore {
         run: Run,
     ) -> Result<Result<CarriedOut, Refusal>, StoreError> {
         through!(self, "under_fence", |s| s.fence_watched(ask, decide, run))
+    }
+
+    async fn served_by(&self, endpoint: &Name) -> Result<Vec<Served>, StoreError> {
+        let endpoint = endpoint.clone();
+        through!(self, "served_by", |s| s.inner.served_by(&endpoint))
     }
 
     async fn blocks(&self, endpoint: &Name) -> Result<(i64, Vec<Block>), StoreError> {

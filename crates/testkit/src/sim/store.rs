@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use knarr_model::commit::{Commit, CommitOutcome, Origin};
 use knarr_model::ports::permit::Quota;
 use knarr_model::ports::store::{
-    EndpointRow, EndpointState, Load, Loaded, Store, StoreError, Unclaimed,
+    EndpointRow, EndpointState, HaltReport, Load, Loaded, Store, StoreError, Unclaimed,
 };
 use knarr_model::ports::{Clock, Permits};
 use knarr_model::quarantine::Quarantined;
@@ -189,6 +189,16 @@ impl Store for SimStore {
         through!(self, "hold", |s| s.inner.hold(&endpoint, node))
     }
 
+    async fn note_served(
+        &self,
+        endpoint: &Name,
+        node: NodeId,
+        report: Option<HaltReport>,
+    ) -> Result<(), StoreError> {
+        let endpoint = endpoint.clone();
+        through!(self, "note_served", |s| s.inner.note_served(&endpoint, node, report))
+    }
+
     async fn load(&self, load: Load) -> Result<Loaded, StoreError> {
         through!(self, "load", |s| s.load_watched(load))
     }
@@ -307,23 +317,6 @@ impl Store for SimStore {
         through!(self, "unclaimed", |s| s.inner.unclaimed(before))
     }
 
-    async fn halt(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
-        self.inner.halt(endpoint).await
-    }
-
-    async fn resume(&self, endpoint: &Name) -> Result<EndpointRow, StoreError> {
-        self.inner.resume(endpoint).await
-    }
-
-    async fn purge(
-        &self,
-        endpoint: &Name,
-        saga: &Name,
-        instance: InstanceId,
-    ) -> Result<bool, StoreError> {
-        self.inner.purge(endpoint, saga, instance).await
-    }
-
     async fn sweep_finished(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
         through!(self, "sweep_finished", |s| s.inner.sweep_finished(before, limit))
     }
@@ -334,5 +327,11 @@ impl Store for SimStore {
 
     async fn wait_for_work(&self, at_most: Duration) {
         self.inner.wait_for_work(at_most).await;
+    }
+
+    /// Hints may be lost: here all of them are, and a verb is noticed at the next look.
+    async fn wait_for_verb(&self, at_most: Duration) -> bool {
+        self.clock.sleep(at_most).await;
+        false
     }
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::stores::Stores;
 use super::world::{HARD_TEXT, World, raw};
+use crate::Steering as _;
 
 /// Asks for a call that is due and returns its instance and row.
 async fn asked(world: &World) -> (InstanceId, RowId) {

@@ -10,6 +10,7 @@ use knarr_model::ports::store::EndpointState;
 
 use super::stores::Stores;
 use super::world::{World, at_once, kept, lost, real_pause};
+use crate::Steering as _;
 
 fn is_fenced(outcome: &CommitOutcome) -> bool {
     matches!(outcome, CommitOutcome::Fenced)

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::stores::Stores;
 use super::world::{World, key};
+use crate::Steering as _;
 
 /// A slice that makes and finishes an instance in one step.
 fn finished(world: &World, id: InstanceId) -> Slice {

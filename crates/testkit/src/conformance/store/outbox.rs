@@ -8,6 +8,7 @@ use knarr_model::work::{Addressing, CHUNK_BYTES, CHUNK_MESSAGES, Chunk, Outgoing
 
 use super::stores::Stores;
 use super::world::{World, every_header, kept};
+use crate::Steering as _;
 
 /// Everything that a publisher would see of a chunk.
 fn content(chunks: &[Chunk]) -> Vec<(RowId, String)> {

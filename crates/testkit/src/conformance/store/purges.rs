@@ -11,6 +11,7 @@ use knarr_model::work::{AttemptOutcome, AttemptRecord, CallEnd, ParkedReason};
 
 use super::stores::Stores;
 use super::world::{World, key, raw};
+use crate::Steering as _;
 
 /// A run with one of everything, and what it has.
 async fn full_run(world: &World) -> (InstanceId, Slice) {

@@ -11,6 +11,7 @@ use knarr_model::work::{Claim, ParkedReason, RowKind, Timer};
 
 use super::stores::Stores;
 use super::world::{World, at_once, real_pause};
+use crate::Steering as _;
 
 fn setting(world: &World, id: InstanceId, timers: Vec<Timer>) -> Slice {
     Slice { timers, ..world.aside(id) }
