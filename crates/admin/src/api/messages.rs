@@ -8,7 +8,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
+use knarr_guard::Order;
 use knarr_model::ids::derived_id;
+use knarr_model::ports::guard::Run;
 use knarr_model::ports::transport::Published;
 use knarr_model::{HeaderValue, Headers, MessageId};
 use serde::{Deserialize, Serialize};
@@ -33,7 +35,7 @@ struct Sent {
     message: Box<RawValue>,
     #[serde(default)]
     headers: BTreeMap<String, Value>,
-    /// Why, for the server's log.
+    /// Why; the audit keeps it.
     #[serde(default)]
     reason: Option<String>,
 }
@@ -48,6 +50,8 @@ pub(crate) struct Options {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Answer {
+    /// The audit's line; null for a dry run, which leaves none.
+    audit_id: Option<Uuid>,
     message_id: Uuid,
     #[serde(rename = "type")]
     urn: String,
@@ -69,23 +73,43 @@ pub(crate) async fn send(
         sent.headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_json(value)));
     let draft = Draft::new(&sent.name, &sent.message, Headers(given.collect()))
         .map_err(|bad| Problem::bad_request(format!("{bad}.")))?;
-    let why = reason(sent.reason.as_deref())?.unwrap_or_default();
-    let id = message_id(&shown, &headers)?;
+    let reason = reason(sent.reason.as_deref())?;
+    let key = key(&headers)?.map(str::to_owned);
+    let id = message_id(&shown, key.as_deref());
     let (urn, exchange) = (draft.urn(), draft.exchange());
+    let order = Order { who: caller.name, reason, key, run: Run::ForReal };
+    // Whether the key is free is asked before, and that it was sent is noted after.
+    note(&shown, &Order { run: Run::Dry, ..order.clone() }, id, &exchange).await?;
+    let mut audit_id = None;
     if !dry_run {
         publish(&shown, draft, id).await?;
-        tracing::info!(who = %caller.name, %urn, message = %id, why, "a message was sent by hand");
+        audit_id = Some(note(&shown, &order, id, &exchange).await?.audit.id);
     }
-    Ok(Json(Answer { message_id: id.0, urn, exchange, dry_run }))
+    Ok(Json(Answer { audit_id, message_id: id.0, urn, exchange, dry_run }))
+}
+
+/// A line of the audit, at the endpoint that takes what this exchange is sent.
+async fn note(
+    shown: &Shown,
+    order: &Order,
+    id: MessageId,
+    exchange: &str,
+) -> Result<knarr_guard::Answer, Problem> {
+    let sagas = &shown.sources.sagas;
+    let takes = sagas.iter().find(|saga| saga.takes.iter().any(|taken| taken == exchange));
+    let Some(saga) = takes.or(sagas.first()) else {
+        return Err(Problem::unknown("This process serves no saga. Ask one that does."));
+    };
+    let noted = shown.sources.desk.note_sent(order, &saga.name, id, exchange).await;
+    noted.map_err(|error| Problem::of_order(error, "/api/v1/audit"))
 }
 
 /// The same `Idempotency-Key` gives the same message id: what is sent twice counts as a duplicate.
-fn message_id(shown: &Shown, headers: &HeaderMap) -> Result<MessageId, Problem> {
-    let id = match key(headers)? {
+fn message_id(shown: &Shown, key: Option<&str>) -> MessageId {
+    MessageId(match key {
         Some(key) => derived_id(&[b"idempotency-key", key.as_bytes()]),
         None => shown.sources.clock.new_id(),
-    };
-    Ok(MessageId(id))
+    })
 }
 
 async fn publish(shown: &Shown, draft: Draft, id: MessageId) -> Result<(), Problem> {

@@ -164,15 +164,15 @@ fn story(row: &Value) -> Vec<String> {
 /// What was taken away, in counts.
 fn removed(removed: &Value) -> Vec<String> {
     let counts = [
-        ("dataBytes", "bytes of data"),
-        ("timers", "timers"),
-        ("calls", "calls"),
-        ("parked", "waiting messages"),
-        ("keys", "business keys"),
-        ("unsent", "unsent messages"),
+        ("dataBytes", "byte of data", "bytes of data"),
+        ("timers", "timer", "timers"),
+        ("calls", "call", "calls"),
+        ("parked", "waiting message", "waiting messages"),
+        ("keys", "business key", "business keys"),
+        ("unsent", "unsent message", "unsent messages"),
     ];
-    let told = counts.into_iter().filter_map(|(name, told)| {
-        removed[name].as_u64().filter(|count| *count > 0).map(|count| format!("{count} {told}"))
+    let told = counts.into_iter().filter_map(|(name, one, more)| {
+        removed[name].as_u64().filter(|count| *count > 0).map(|count| counted(count, one, more))
     });
     let told: Vec<String> = told.collect();
     let steps = removed["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -180,10 +180,16 @@ fn removed(removed: &Value) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = vec![format!("\nremoved: {}", told.join(", "))];
-    lines.extend(
-        steps.iter().map(|step| format!("  {}: {} rows", cell(step, "name"), step["rows"])),
-    );
+    lines.extend(steps.iter().map(|step| {
+        let rows = counted(step["rows"].as_u64().unwrap_or_default(), "row", "rows");
+        format!("  {}: {rows}", cell(step, "name"))
+    }));
     lines
+}
+
+/// So many of something, as it is said.
+fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 /// What `retry` brings back.
@@ -241,7 +247,7 @@ mod tests {
             "incident i-1: open, activity\n  no answer\n  503 from www.virustotal.com\n\n    \
              endpoint: url-scan, halted now\n         run: url-scan n-1, run 2, in state Scanning\n   \
              failed at: failed AskVirusTotal (attempts used: 5)\n      opened: 2026-01-01 00:00:00\n\n\
-             removed: 24 bytes of data, 1 timers, 1 unsent messages\n  reports: 3 rows\n\n\
+             removed: 24 bytes of data, 1 timer, 1 unsent message\n  reports: 3 rows\n\n\
              messages that may have left all the same:\n  m-1\n\nkept, in state Scanning:\n  \
              data: {\"url\":\"http://a.test/\"}\n  timers: Deadline\n  unsent: m-1 to Shop:Paid"
         );
