@@ -2,11 +2,13 @@
 
 #![expect(clippy::print_stdout, reason = "what a live test saw stands beside its result")]
 
+mod aborted;
 mod bad_input;
 mod binary;
 mod drain;
 mod kills;
 mod notices;
+mod operators;
 mod outages;
 mod peer;
 mod program;

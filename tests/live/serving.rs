@@ -80,7 +80,7 @@ impl Serving {
     }
 
     /// The admin API's address, once the server listens.
-    fn url(&self) -> Option<String> {
+    pub(crate) fn url(&self) -> Option<String> {
         let log = self.program.log();
         let (_, after) = log.split_once("admin API: ")?;
         after.lines().next().map(|line| line.trim().to_owned())
@@ -103,7 +103,16 @@ impl Serving {
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
     }
 
-    /// All rows of a list, over all pages.
+    /// Replaces something.
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Value {
+        let url = self.url().expect("it listens");
+        let sent = self.web.put(format!("{url}{path}")).bearer_auth(TOKEN).json(body).send().await;
+        let answer = sent.expect("it is asked");
+        let (status, text) = (answer.status(), answer.text().await.expect("a body"));
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
     /// Gives an order, and what it answers.
     pub(crate) async fn order(&self, path: &str) -> Value {
         let url = self.url().expect("it listens");
@@ -114,6 +123,7 @@ impl Serving {
         serde_json::from_str(&text).expect("JSON")
     }
 
+    /// All rows of a list, over all pages.
     pub(crate) async fn list(&self, path: &str) -> Vec<Value> {
         let mut rows = Vec::new();
         let mut cursor = String::new();
