@@ -202,6 +202,24 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
+    /// Broker and store once more, over connections of their own, as another process has them.
+    pub(crate) async fn replica(
+        &self,
+        notify: bool,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<(Arc<dyn Transport>, Arc<dyn Store>), Error> {
+        let mut settings = self.settings.clone();
+        (settings.notify, settings.migrate) = (notify, false);
+        let store = knarr_postgres::Store::connect(settings).await;
+        let store = store.map_err(|error| Error::Store(error.to_string()))?;
+        let transport = knarr_rabbitmq::Transport::open(
+            knarr_rabbitmq::Settings::new(&self.broker_url),
+            clock.clone(),
+        )
+        .map_err(|error| Error::wrong("KNARR_BROKER", error))?;
+        Ok((Arc::new(transport), Arc::new(store)))
+    }
+
     /// Removes the schema and closes everything.
     pub(crate) async fn clear(self) -> Result<(), Error> {
         self.transport.close().await;

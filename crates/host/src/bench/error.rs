@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use knarr_model::ports::TransportError;
+use knarr_model::ports::guard::Refusal;
+use knarr_model::ports::{StoreError, TransportError};
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,15 @@ pub(crate) enum Error {
     /// The broker.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A halt or its end was refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The fleet did not become as it should.
+    #[error("after {0:?} the queue did not have {1} consumers, or not all of them had told")]
+    Consumers(Duration, u32),
     /// The engine did not start.
     #[error(transparent)]
     Engine(#[from] knarr_engine::Error),

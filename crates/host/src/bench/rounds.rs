@@ -100,6 +100,14 @@ impl Bench {
         Ok(Report { conditions, variants })
     }
 
+    /// Messages a second that one process can take, measured once.
+    ///
+    /// # Errors
+    /// Whatever keeps it from measuring.
+    pub(crate) async fn capacity(&self) -> Result<f64, Error> {
+        self.travel(QueueKind::Quorum, EngineSettings::default(), self.count).await
+    }
+
     /// The bare forwarder.
     async fn forward(&self, kind: QueueKind, prefetch: u16) -> Result<(f64, usize), Error> {
         let salt = self.clock.new_id().to_string();
