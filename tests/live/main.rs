@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod binary;
+mod dotnet;
 mod drain;
 mod kills;
 mod notices;
@@ -11,6 +12,7 @@ mod outages;
 mod peer;
 mod program;
 mod replicas;
+mod requester;
 mod script;
 mod serving;
 mod starts;

@@ -199,6 +199,17 @@ fn engine(values: &Values, wrongs: &mut Vec<Wrong>) -> knarr_engine::Settings {
     duration("KNARR_DRAIN", 0, 8_000, &mut settings.drain);
     duration("KNARR_JOURNAL_RETENTION", 60_000, 100 * YEAR, &mut settings.retention.journal);
     duration("KNARR_FINISHED_RETENTION", 60_000, 100 * YEAR, &mut settings.retention.finished);
+    let mut switch = |name: &'static str, into: &mut bool| {
+        let read = values.required(name).and_then(|text| {
+            let words = [("on", true), ("off", false)];
+            parse::one_of(text, &words).map_err(|why| Wrong::new(name, why))
+        });
+        if let Some(on) = noted(wrongs, read) {
+            *into = on;
+        }
+    };
+    switch("KNARR_PUBLISH_FAULTS", &mut settings.publish_faults);
+    switch("KNARR_MIRROR_ERRORS", &mut settings.mirror_errors);
     settings
 }
 
