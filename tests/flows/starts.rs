@@ -25,7 +25,7 @@ async fn an_address_in_use_is_told() {
 }
 
 #[tokio::test]
-async fn wrong_settings_of_ours_and_of_the_saga_are_told_together() {
+async fn pe_299_wrong_settings_of_ours_and_of_the_saga_are_told_together() {
     let (folder, sandbox) = (tempfile::tempdir().expect("a folder"), sandbox().await);
     let app = app(folder.path(), &sandbox)
         .set("KNARR_LANES", "none")

@@ -111,7 +111,7 @@ async fn s0_17_live_bad_input_is_set_aside_and_the_queue_flows_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s0_17_live_one_message_id_with_two_contents_is_a_conflict() {
+async fn s0_17_row_066_live_one_message_id_with_two_contents_is_a_conflict() {
     let world = World::new().await;
     let serving = Serving::ready(&world, &[]).await;
     let wire = Wire::open(&world).await;
@@ -138,8 +138,7 @@ async fn s0_17_live_one_message_id_with_two_contents_is_a_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s0_12_s0_13_s0_14_s0_15_live_a_run_that_fails_for_good_is_contained_and_never_comes_back()
-{
+async fn s0_12_s0_13_s0_14_s0_15_row_093_live_a_failed_run_is_contained_and_never_comes_back() {
     let world = World::new().await;
     let serving = Serving::ready(&world, &[]).await;
     let wire = Wire::open(&world).await;
@@ -162,9 +161,13 @@ async fn s0_12_s0_13_s0_14_s0_15_live_a_run_that_fails_for_good_is_contained_and
     let mut stored = Stored::open(&world).await;
     let findings = "SELECT count(*) FROM knarr.scan_findings";
     assert_eq!(stored.count(findings).await, 0, "what the run wrote is removed");
-    // Delivered once more, as it was and under another id, it restarts nothing once the queue flows.
+    // Delivered once more, as it was, under another id, and by a shovel from a queue of dead letters,
+    // it restarts nothing once the queue flows.
     wire.publish(&raw).await;
     wire.publish(&submit(MASS_TRANSIT, envelope(&id(), scan.clone()))).await;
+    let letter = [("MT-Reason", "fault"), ("MT-Fault-Message", "both services refuse it")];
+    let shovelled = Raw { exchange: "", routing_key: ENDPOINT, headers: letter.to_vec(), ..raw };
+    wire.publish(&shovelled).await;
     serving.order("/api/v1/endpoints/url-scan/resume").await;
     Submission::start(&world, &["--count", "10", "--mix", "clean"]).content(10).await;
     assert_eq!(set_aside(&serving, 1).await.len(), 1);
@@ -182,6 +185,24 @@ async fn s0_12_s0_13_s0_14_s0_15_live_a_run_that_fails_for_good_is_contained_and
         .await;
     }
     assert_eq!(wire.ready(ENDPOINT).await, 0, "the queue is empty");
+    // Until it is released, once: it asks both services again, and is refused again.
+    let release = format!("/api/v1/quarantine/{}/release", rows[0]["id"].as_str().expect("an id"));
+    serving.order(&release).await;
+    // The list shows what is held: the released one has left it, its successor is there.
+    until("it is set aside again", async || {
+        let listed = serving.list("/api/v1/quarantine").await;
+        let other = listed.iter().any(|row| row["id"] != rows[0]["id"]);
+        if other { Ok(()) } else { Err(format!("{listed:?}")) }
+    })
+    .await;
+    let again = set_aside(&serving, 1).await;
+    let all = world.sandbox.requests();
+    let first = all[..asked].iter().filter(|request| about(request)).count();
+    let second = all[asked..].iter().filter(|request| about(request)).count();
+    assert!(first > 0 && second == first, "{first} requests of run 1, {second} of run 2");
+    assert_eq!((again.len(), &again[0]["run"]), (1, &json!(2)), "{again:#?}");
+    let (status, problem) = serving.try_order(&release).await;
+    assert_eq!(status, 409, "{problem}");
     wire.close().await;
     assert!(serving.stop().await.success());
 }

@@ -5,6 +5,7 @@
 mod aborted;
 mod bad_input;
 mod binary;
+mod dotnet;
 mod drain;
 mod kills;
 mod notices;
@@ -13,6 +14,7 @@ mod outages;
 mod peer;
 mod program;
 mod replicas;
+mod requester;
 mod script;
 mod serving;
 mod starts;

@@ -16,7 +16,7 @@ const TAP: &str = "tap";
 const SCANS: usize = 200;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s0_04_live_broker_and_store_die_under_load_and_nothing_is_lost() {
+async fn s0_04_row_094_live_broker_and_store_die_under_load_and_nothing_is_lost() {
     let (world, mut broker, mut server) = World::mortal(Duration::from_millis(100)).await;
     let mut serving = Serving::ready(&world, &[("VIRUSTOTAL_POLL_INTERVAL", "2s")]).await;
     let wire = Wire::open(&world).await;
@@ -41,6 +41,10 @@ async fn s0_04_live_broker_and_store_die_under_load_and_nothing_is_lost() {
     serving.wait_until_ready().await;
     let mut stored = Stored::open(&world).await;
     stored.all_ended_once(SCANS as i64).await;
+    // Nobody's budget was used: nothing is set aside, no endpoint stopped.
+    for list in ["/api/v1/quarantine", "/api/v1/incidents"] {
+        assert_eq!(serving.list(list).await, Vec::<serde_json::Value>::new(), "{list}");
+    }
     assert_eq!(wire.ready(ENDPOINT).await, 0, "nothing is left in the queue");
     let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let verdicts = wire.take_all(TAP).await;

@@ -1,72 +1,15 @@
 //! A real .NET service with MassTransit on the other side of the broker.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Stdio;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{ChildStdin, ChildStdout};
 use uuid::Uuid;
 
-use crate::program::{Program, command};
+use crate::dotnet::{Peer, peer};
 use crate::serving::Serving;
 use crate::stored::Stored;
 use crate::wire::{ENDPOINT, SUBMIT};
-use crate::world::{PATIENCE, World};
-
-/// Where the program is, if it is anywhere.
-fn peer() -> Option<PathBuf> {
-    let given = std::env::var_os("KNARR_MASSTRANSIT").map(PathBuf::from);
-    let beside = knarr_tests::source::root().join("../shared/tools/masstransit/masstransit");
-    given.or_else(|| beside.exists().then_some(beside))
-}
-
-/// The .NET service: commands in, events out, a line each.
-struct Peer {
-    program: Program,
-    commands: ChildStdin,
-    events: Lines<BufReader<ChildStdout>>,
-}
-
-impl Peer {
-    async fn start(path: PathBuf, world: &World) -> Peer {
-        let mut command = command(path);
-        command.arg("peer").arg(&world.broker).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut program = Program::start("masstransit", command, world.folder());
-        let commands = program.child().stdin.take().expect("it is piped");
-        let stdout = program.child().stdout.take().expect("it is piped");
-        let mut peer = Peer { program, commands, events: BufReader::new(stdout).lines() };
-        peer.next("ready").await;
-        peer
-    }
-
-    async fn say(&mut self, command: Value) {
-        self.commands.write_all(format!("{command}\n").as_bytes()).await.expect("it listens");
-    }
-
-    /// The next event of a kind; a command that failed ends the test.
-    async fn next(&mut self, kind: &str) -> Value {
-        let next = async {
-            loop {
-                let line = self.events.next_line().await.expect("text");
-                let line = line.unwrap_or_else(|| panic!("the peer ended, no `{kind}` came"));
-                let event: Value = serde_json::from_str(&line).expect("a JSON line");
-                assert_ne!(event["event"], "failed", "{event:#}");
-                if event["event"] == kind {
-                    return event;
-                }
-            }
-        };
-        let waited = tokio::time::timeout(PATIENCE, next).await;
-        waited.unwrap_or_else(|_| panic!("no `{kind}` came from the peer in {PATIENCE:?}"))
-    }
-
-    async fn stop(mut self) {
-        self.say(json!({ "do": "stop" })).await;
-        self.program.end_within(PATIENCE).await;
-    }
-}
+use crate::world::World;
 
 /// A scan that the .NET service asks for, and what must come of it: a verdict, or `failed`.
 struct Asked {

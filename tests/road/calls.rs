@@ -83,7 +83,7 @@ async fn a_deadline_cancels_the_attempt_and_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_is_permanent_an_unknown_outcome_is_told_and_neither_is_repeated() {
+async fn mt_130_every_kind_of_failure_reaches_its_row_and_none_is_repeated_blindly() {
     let mut road = Road::with(errand()).start();
     road.outside().script("panics", [Answer::Panic]);
     road.outside().script("lost", [Answer::Unknown]);
@@ -180,7 +180,7 @@ async fn pe_155_an_attempt_hours_away_comes_at_its_time_after_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pe_015_a_stop_cancels_calls_and_uses_no_attempt() {
+async fn pe_015_mt_149_a_stop_cancels_calls_and_uses_no_attempt() {
     let mut road = Road::with(errand()).start();
     road.outside().script("x", [Answer::Hang, Answer::Hang]);
     road.begin(1, vec![ask("x")]);

@@ -190,7 +190,7 @@ async fn a_panic_is_a_failed_attempt_of_that_message_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mt_245_a_failed_or_slow_step_commits_nothing_and_reports_its_own_error() {
+async fn mt_150_mt_245_a_failed_or_slow_step_commits_nothing_and_reports_its_own_error() {
     let mut road = Road::with(errand()).settings(|s| s.lanes = 1).start();
     road.settle().await;
     let stuck = road.begin(1, vec![tell("never")]);

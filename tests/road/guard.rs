@@ -165,7 +165,7 @@ async fn s0_14_a_start_message_beyond_its_budget_is_set_aside_and_blocked_and_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn mt_fault_a_requester_hears_of_a_failed_start_at_its_own_address_once() {
+async fn b1_a_requester_hears_of_a_failed_start_at_its_own_address_once() {
     let mut road = Road::with(declares(OnFailure::Contain)).start();
     let request = uuid::Uuid::from_u128(77);
     let script = vec![fails("at the start")];

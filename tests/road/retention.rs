@@ -66,7 +66,7 @@ async fn a_business_key_can_be_used_again_once_its_instance_is_swept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_that_fails_is_counted_and_made_up_for() {
+async fn pe_283_a_sweep_that_fails_is_counted_and_made_up_for() {
     let kept = Retention { journal: HOUR, finished: HOUR };
     let mut road = Road::with(errand()).settings(|s| s.retention = kept).start();
     road.begin(1, vec![Act::Finish]);

@@ -68,7 +68,7 @@ async fn a_newer_schema_is_refused_in_one_clear_line() {
 }
 
 #[tokio::test]
-async fn a_file_that_needs_migrating_is_refused_where_that_is_not_wanted() {
+async fn pe_290_a_file_that_needs_migrating_is_refused_where_that_is_not_wanted() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("deep").join("knarr.db");
     let mut as_it_is = Settings::new(&path);
@@ -100,7 +100,7 @@ async fn a_file_that_needs_migrating_is_refused_where_that_is_not_wanted() {
 }
 
 #[tokio::test]
-async fn a_file_of_another_program_is_left_alone() {
+async fn pe_293_a_file_of_another_program_is_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("their.db");
     let mut theirs = SqliteConnectOptions::new()

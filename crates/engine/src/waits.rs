@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use knarr_model::InstanceId;
 use knarr_model::ports::store::Loaded;
+use knarr_model::{Instance, InstanceId};
 use parking_lot::Mutex;
 
 /// Instances of newer definitions that are remembered at most: they are counted, not served.
@@ -46,14 +46,19 @@ impl Waits {
         now: DateTime<Utc>,
     ) {
         let (cap, mut seen) = (cap as u64, self.seen.lock());
-        let rows = |id: &InstanceId| loaded.waiting.get(id).map_or(0, |waiting| waiting.rows);
+        // What waits for the end of an incident does not hold up the others: it has its own bound.
+        let held = |id: &InstanceId| loaded.instances.get(id).is_some_and(Instance::holds_messages);
+        let waiting = || loaded.waiting.iter().filter(|(id, _)| !held(id));
+        let rows = |of: &InstanceId| {
+            loaded.waiting.get(of).filter(|_| !held(of)).map_or(0, |waiting| waiting.rows)
+        };
         seen.full.retain(|id, known| {
             if asked.contains(id) || loaded.waiting.contains_key(id) {
                 *known = rows(id);
             }
             *known * 10 >= cap * 9
         });
-        let full = loaded.waiting.iter().filter(|(_, waiting)| waiting.rows >= cap);
+        let full = waiting().filter(|(_, waiting)| waiting.rows >= cap);
         seen.full.extend(full.map(|(id, waiting)| (*id, waiting.rows)));
         for (id, instance) in &loaded.instances {
             if instance.definition_version <= version {
@@ -95,8 +100,8 @@ impl Waits {
 mod tests {
     use std::sync::Arc;
 
+    use knarr_model::Book;
     use knarr_model::ports::store::{EndpointRow, EndpointState, Waiting};
-    use knarr_model::{Book, Instance};
     use serde_json::value::RawValue;
     use uuid::Uuid;
 
@@ -150,6 +155,19 @@ mod tests {
         waits.note(&[], &nothing, 10, 1, DateTime::UNIX_EPOCH);
         assert!(waits.is_full());
         waits.note(&[id], &nothing, 10, 1, DateTime::UNIX_EPOCH);
+        assert!(!waits.is_full());
+    }
+
+    #[test]
+    fn what_waits_for_the_end_of_an_incident_fills_no_line() {
+        let waits = Waits::default();
+        let (id, mut loaded) = loaded(12, 1);
+        waits.note(&[id], &loaded, 10, 1, DateTime::UNIX_EPOCH);
+        assert!(waits.is_full());
+        let stone = loaded.instances.get_mut(&id).expect("it is there");
+        stone.state = knarr_model::instance::PURGED.to_owned();
+        stone.book.holds = true;
+        waits.note(&[id], &loaded, 10, 1, DateTime::UNIX_EPOCH);
         assert!(!waits.is_full());
     }
 

@@ -126,6 +126,8 @@ fn with_the_failed_delivery(
     let mut copy = (**envelope).clone();
     copy.headers.set(ORIGINAL, envelope.message_id.to_string());
     copy.message_id = MessageId(new);
+    // When it comes back a person wants it decided, however long that took.
+    copy.expiration_time = None;
     let first = whole.parked.first().map_or(0, |parked| parked.seq - 1);
     whole.parked.insert(
         0,

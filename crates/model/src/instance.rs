@@ -46,6 +46,11 @@ impl Instance {
     pub fn is_over(&self) -> bool {
         self.state == FINAL || self.state == PURGED
     }
+
+    /// Whether it is a tombstone whose later messages wait for the end of an incident.
+    pub fn holds_messages(&self) -> bool {
+        self.state == PURGED && self.book.holds
+    }
 }
 
 /// What a run has open; with the data the only thing that decide sees.

@@ -67,6 +67,8 @@ classes! {
     Unroutable = "unroutable",
     /// The broker's own delivery limit was reached.
     DeliveryLimit = "delivery-limit",
+    /// Too many messages wait already for the end of its instance's incident.
+    Held = "held",
     /// Processes died whenever they decided it.
     Poison = "poison",
     /// Many messages failed at once: the endpoint was paused, nothing was set aside.

@@ -73,10 +73,16 @@ mod tests {
     }
 
     #[test]
-    fn spread_takes_at_most_a_quarter() {
+    fn pe_079_spread_takes_at_most_a_quarter_and_comes_again() {
         let policy = RetryPolicy::fixed(9, Duration::from_secs(4));
         assert!(policy.backoff(1, 999) > Duration::from_secs(3));
         assert_eq!(policy.backoff(60, 0), Duration::from_secs(4));
+        let bounds = Duration::from_secs(3)..=Duration::from_secs(4);
+        for spread in 0..10_000 {
+            let delay = policy.backoff(1, spread);
+            assert!(bounds.contains(&delay), "{delay:?}");
+            assert_eq!(policy.backoff(1, spread), delay, "the same number, the same delay");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use support::{connect, settings};
 
 #[tokio::test]
-async fn replicas_that_start_together_migrate_once() {
+async fn pe_291_replicas_that_start_together_migrate_once_and_again_is_nothing() {
     let database = postgres::database().await;
     let starts: Vec<_> =
         (0..6).map(|_| tokio::spawn(Store::connect(settings(&database.url())))).collect();
@@ -57,7 +57,7 @@ async fn a_newer_schema_is_refused_by_name_and_left_alone() {
 }
 
 #[tokio::test]
-async fn an_older_schema_is_refused_when_connecting_may_not_migrate() {
+async fn pe_290_an_older_schema_is_refused_when_connecting_may_not_migrate() {
     let database = postgres::database().await;
     let mut settings = settings(&database.url());
     settings.migrate = false;
@@ -180,7 +180,7 @@ async fn a_changed_or_missing_migration_is_refused_in_one_clear_line() {
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_leaves_nothing_behind() {
+async fn pe_289_a_migration_that_fails_leaves_nothing_behind() {
     let database = postgres::database().await;
     let mut settings = settings(&database.url());
     let broken = "CREATE TABLE more (n int); CREATE TABLE more (n int)";
@@ -190,4 +190,26 @@ async fn a_migration_that_fails_leaves_nothing_behind() {
     assert!(error.to_string().contains("already exists") && !error.is_transient(), "{error}");
     settings.scripts[1] = script("0002", "CREATE TABLE more (n int)");
     migrate(&settings).await.expect("mended, it is applied");
+}
+
+#[tokio::test]
+async fn pe_293_a_table_of_our_name_that_is_not_ours_is_named_and_left_alone() {
+    let database = postgres::database().await;
+    let mut connection = connect(&database.url()).await;
+    let theirs = "CREATE SCHEMA knarr; CREATE TABLE knarr.outbox (n int)";
+    connection.execute(theirs).await.expect("somebody was here");
+    for migrates in [true, false] {
+        let mut settings = settings(&database.url());
+        settings.migrate = migrates;
+        let error = Store::connect(settings).await.expect_err("it is not ours");
+        assert!(!error.is_transient(), "{error}");
+        assert!(!migrates || error.to_string().contains("\"outbox\""), "{error}");
+    }
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'knarr'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .expect("tables are read");
+    assert_eq!(tables, ["outbox"], "nothing is made on the way");
 }

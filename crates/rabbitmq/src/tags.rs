@@ -135,7 +135,7 @@ mod tests {
                         assert_eq!(tags.take(tag), Some(10));
                         broker.unacked.retain(|it| *it != tag);
                     }
-                    7 if dice(&mut seed) % 4 == 0 => {
+                    7 if dice(&mut seed).is_multiple_of(4) => {
                         tags.late_acks().into_iter().for_each(|ack| broker.ack(ack));
                         assert_eq!(broker.acked, done, "nothing done waits for longer");
                     }

@@ -50,6 +50,7 @@ pub(crate) fn findings<M: Machine>(saga: &str, table: &Table<M>, index: &Index) 
     check.mistakes();
     check.declared();
     check.correlations();
+    check.own_faults();
     check.starts();
     check.duplicates();
     let reachable = check.reachable();
@@ -158,6 +159,27 @@ impl<M: Machine> Check<'_, M> {
                 self.error("no-correlation", text);
             }
         }
+    }
+
+    /// A machine that took the fault of its own event would meet it only once its run is gone.
+    fn own_faults(&mut self) {
+        let saga = self.saga;
+        let own = |urn: &str| {
+            let of = urn.strip_prefix("urn:message:MassTransit:Fault[[")?.strip_suffix("]]")?;
+            let urn = format!("urn:message:{of}");
+            self.table.messages.iter().find(|taken| taken.kind.urn == urn)
+        };
+        let found = self.table.messages.iter().filter_map(|taken| own(&taken.kind.urn));
+        let texts: Vec<_> = found
+            .map(|of| {
+                let event = &of.kind.exchange;
+                format!(
+                    "{saga}: a row takes the fault of its own {event}, which is told when the run \
+                     is over: take a call's failure with failed::<..>"
+                )
+            })
+            .collect();
+        texts.into_iter().for_each(|text| self.error("own-fault", text));
     }
 
     fn starts(&mut self) {

@@ -27,6 +27,7 @@ use super::errand::{Act, Begin, Errand, Go};
 use super::letters;
 use super::node::{Node, World};
 use super::outside::Outside;
+use super::recorded::Recorded;
 use super::shelf::{Door, Shelf};
 use super::watch::{Watch, Watched};
 use super::wire::{Broker, Sent};
@@ -202,6 +203,20 @@ impl Road {
         let delivery = letters::delivery(envelope, self.now());
         self.world.broker.enqueue(&queue.into(), delivery);
         envelope.message_id
+    }
+
+    /// Puts a recorded message into the queue of the first saga.
+    pub(crate) fn post_recorded(&self, message: &Recorded) {
+        let saga = &self.sagas[0];
+        let delivery = message.delivery(saga.name(), &saga.subscriptions(), self.now());
+        self.world.broker.enqueue(saga.name(), delivery);
+    }
+
+    /// Puts what left for another queue back into the first saga's, as a shovel does.
+    pub(crate) fn shovel(&self, sent: &Sent) {
+        let saga = &self.sagas[0];
+        let delivery = letters::returned(sent, saga.name(), &saga.subscriptions(), self.now());
+        self.world.broker.enqueue(saga.name(), delivery);
     }
 
     /// Puts bytes that cannot be read into the queue of the first saga.
@@ -380,6 +395,12 @@ impl Road {
             self.rows(|rows| rows.parked.values().map(|held| held.row.clone()).collect());
         parked.sort_by_key(|row| (row.instance, row.seq, row.id));
         parked
+    }
+
+    /// How many messages of errand number `n` wait.
+    pub(crate) fn parked_of(&self, n: u128) -> usize {
+        let of = Some(InstanceId(id(n)));
+        self.rows(|rows| rows.parked.values().filter(|held| held.row.instance == of).count())
     }
 
     /// Messages that an incident keeps of an instance's run, in their order.

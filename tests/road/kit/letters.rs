@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use knarr_model::format::{self, Inbound, masstransit};
 use knarr_model::ports::transport::{Delivery, Receipt, Undecodable};
-use knarr_model::topology::WithoutId;
+use knarr_model::topology::{Subscription, WithoutId};
 use knarr_model::{Class, Digest, Envelope, Headers, Message, MessageId};
 
 use super::wire::Sent;
@@ -52,14 +52,39 @@ fn blank(id: MessageId, body: Bytes, now: DateTime<Utc>) -> Delivery {
     }
 }
 
+/// What left, as it comes in again.
+pub(super) fn returned(
+    sent: &Sent,
+    endpoint: &str,
+    subscriptions: &[Subscription],
+    now: DateTime<Utc>,
+) -> Delivery {
+    let outgoing = &sent.outgoing;
+    let read = read(sent, endpoint, subscriptions);
+    Delivery {
+        content: read.content.map(Arc::new),
+        digest: read.digest,
+        exchange: outgoing.exchange.clone(),
+        routing_key: outgoing.routing_key.clone(),
+        content_type: Some(outgoing.content_type.clone()),
+        headers: outgoing.headers.clone(),
+        ..blank(read.message_id, outgoing.body.clone(), now)
+    }
+}
+
 /// The envelope that a message left in.
 pub(super) fn envelope(sent: &Sent) -> Envelope {
+    read(sent, "the test", &[]).content.expect("what we publish can be read")
+}
+
+fn read(sent: &Sent, endpoint: &str, subscriptions: &[Subscription]) -> format::Read {
     let outgoing = &sent.outgoing;
-    let read = format::read(&Inbound {
-        endpoint: "the test",
-        subscriptions: &[],
+    let id = outgoing.id.to_string();
+    format::read(&Inbound {
+        endpoint,
+        subscriptions,
         content_type: Some(&outgoing.content_type),
-        message_id: None,
+        message_id: Some(&id),
         correlation_id: None,
         reply_to: None,
         timestamp: None,
@@ -69,8 +94,7 @@ pub(super) fn envelope(sent: &Sent) -> Envelope {
         body: &outgoing.body,
         from_broker: true,
         without_id: WithoutId::Digest,
-    });
-    read.content.expect("what we publish can be read")
+    })
 }
 
 /// What a message says.

@@ -9,6 +9,7 @@ mod harness;
 mod letters;
 mod node;
 mod outside;
+mod recorded;
 mod shelf;
 pub(crate) mod ticket;
 mod watch;
@@ -21,5 +22,6 @@ pub(crate) use errand::{
 };
 pub(crate) use harness::{Road, id, millis_between};
 pub(crate) use outside::{Answer, Tried};
+pub(crate) use recorded::Recorded;
 pub(crate) use shelf::{Fault, Op};
 pub(crate) use wire::{Reply, Sent};

@@ -60,7 +60,7 @@ impl Node {
             clock,
             spawn: tasks.clone(),
         };
-        let mut engine = Engine::new(ports, settings, Host::default(), CancellationToken::new())
+        let mut engine = Engine::new(ports, settings, host(), CancellationToken::new())
             .activity(erase(Asker(world.outside.clone(), number)))
             .activity(erase(Darer(world.outside.clone(), number)));
         for saga in sagas {
@@ -81,6 +81,21 @@ impl Node {
         self.running.stop().await;
         self.tasks.kill();
         self.wire.cut();
+    }
+}
+
+/// Who we are, as envelopes tell it.
+fn host() -> Host {
+    let text = |text: &str| Some(text.to_owned());
+    Host {
+        machine_name: text("here"),
+        process_name: text("road"),
+        process_id: Some(1),
+        assembly: text("road"),
+        assembly_version: text("0.0.1"),
+        framework_version: text("knarr 0.0.1"),
+        mass_transit_version: None,
+        operating_system_version: text("none"),
     }
 }
 

@@ -26,7 +26,7 @@ fn filled(path: &str) -> String {
 /// Everything that is offered is in the description, and the other way round: what it names is
 /// answered by its own route, and every other method there is refused.
 #[tokio::test]
-async fn every_route_is_described_and_every_description_has_its_route() {
+async fn pe_298_every_route_is_described_and_every_description_has_its_route() {
     let bench = Bench::start().await;
     let document = described(&bench).await;
     for (path, methods) in document["paths"].as_object().expect("paths") {
@@ -116,7 +116,7 @@ fn gather(value: &Value, into: &mut Vec<String>) {
 
 /// Answers have the members that the description names, and no others.
 #[tokio::test]
-async fn answers_have_the_form_that_is_described() {
+async fn pe_298_answers_have_the_form_that_is_described() {
     let bench = Bench::start().await;
     let document = described(&bench).await;
     let incident = bench.purged().await;

@@ -56,7 +56,7 @@ async fn what_cannot_be_read_is_not_released_and_says_why() {
 }
 
 #[tokio::test]
-async fn guard_a_class_is_released_in_bulk_all_of_it_or_nothing() {
+async fn guard_pe_273_a_class_is_released_in_bulk_all_of_it_or_nothing() {
     let bench = Bench::start().await;
     let all = || bench.request(ANNA, Method::POST, BULK);
     refused(&bench, all().json(&json!({ "endpoint": SCAN })), 422, "cannot be read").await;

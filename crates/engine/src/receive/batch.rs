@@ -256,6 +256,7 @@ impl Batches {
                 host: self.shared.host.clone(),
             },
             max_data: self.shared.settings.max_data,
+            parked_cap: self.shared.settings.parked_cap,
             mutations: self.shared.settings.mutations(),
             publish_faults: self.shared.settings.publish_faults,
             mirror_errors: self.shared.settings.mirror_errors,

@@ -26,6 +26,8 @@ pub(crate) struct Situation {
     pub(crate) sender: Sender,
     /// Bytes that the data of one instance may have.
     pub(crate) max_data: usize,
+    /// Messages of one instance that may wait for the end of its incident.
+    pub(crate) parked_cap: usize,
     pub(crate) mutations: crate::settings::Mutations,
     /// Whether faults that nobody in particular waits for are published.
     pub(crate) publish_faults: bool,
@@ -204,6 +206,11 @@ impl<'a> Fold<'a> {
             Source::Row { .. } => false,
         };
         behind.then_some(waits.due)
+    }
+
+    /// How many messages wait that later ones of the instance wait behind.
+    pub(crate) fn blocking(&self, instance: InstanceId) -> u64 {
+        self.waits.get(&instance).map_or(0, |waits| waits.blocking)
     }
 
     /// Notes that a parked row is parked no more.

@@ -5,15 +5,15 @@ use knarr_guard::{Failing, Failure, Verdict as Judgement, judge};
 use knarr_model::commit::{JournalRow, Origin, Outcome};
 use knarr_model::durations::later;
 use knarr_model::fault::{MAX_REASON, cut};
-use knarr_model::format::{MASS_TRANSIT, masstransit};
+use knarr_model::format::{MASS_TRANSIT, amqp_headers, masstransit};
 use knarr_model::incident::FailedAt;
-use knarr_model::instance::PURGED;
+use knarr_model::instance::{FINAL, PURGED};
 use knarr_model::quarantine::{Quarantined, Status};
 use knarr_model::work::{Outgoing, ParkedReason};
 use knarr_model::{Class, Envelope, Headers, Instance, InstanceId, MessageId, digest, ids};
 use serde_json::json;
 
-use super::effects::{fault, mirror, receive_fault};
+use super::effects::{Why, fault, mirror, receive_fault};
 use super::fate::{Fate, FateKind, event_name};
 use super::fold::Fold;
 use crate::delivery::{Body, Incoming, Source};
@@ -132,10 +132,15 @@ fn failed_told(
     let other = incoming
         .envelope()
         .filter(|last| first.as_ref().is_none_or(|first| first.message_id != last.message_id));
-    let envelopes = first.iter().chain(other);
-    let version = run.map(|run| run.version);
-    let faults = envelopes.filter_map(|of| fault(at, of, start.class, &start.errors, version));
-    faults.chain(mirror(at, start)).collect()
+    // The start message of a run is told what its run failed on; only the other one was tried again.
+    let aside = first.clone().or_else(|| other.cloned());
+    let told = first.iter().map(|of| (of, 0)).chain(other.map(|of| (of, incoming.failures())));
+    let faults = told.filter_map(|(of, retries)| {
+        let kind = start.class.as_str();
+        let failed_at = run.map(|run| run.version);
+        fault(at, of, &Why { kind, errors: &start.errors, retries, failed_at })
+    });
+    faults.chain(mirror(at, start, aside.as_deref())).collect()
 }
 
 /// A timer or call that comes back by `retry` is journaled anew, so its failure has a line of its own.
@@ -162,10 +167,30 @@ pub(crate) fn blocked(
     fold.finish(incoming, key, Some(journal));
     if let Some(asked) = incoming.envelope().filter(|asked| asked.request_id.is_some()) {
         let reason = format!("a copy of it is set aside as {by}: it starts nothing");
-        let told = fault(fold.at, asked, Class::Failed, &[reason], None);
+        let told = fault(fold.at, asked, &Why::once(Class::Failed.as_str(), &[reason]));
         fold.draft(key).slice.outgoing.extend(told);
     }
     Fate { key, kind: FateKind::Blocked(by) }
+}
+
+/// A message came for a run that is over: whoever asked with it is told, never left in silence.
+pub(crate) fn too_late(
+    fold: &mut Fold<'_>,
+    incoming: &Incoming,
+    instance: InstanceId,
+    state: &str,
+) {
+    let Some(asked) = incoming.envelope().filter(|asked| asked.request_id.is_some()) else {
+        return;
+    };
+    let (kind, what) = match state {
+        FINAL => ("already-finished", "has finished"),
+        PURGED => (Class::Purged.as_str(), "was purged"),
+        _ => return,
+    };
+    let reason = format!("{} {instance} {what}", fold.at.saga.name());
+    let told = fault(fold.at, asked, &Why::once(kind, &[reason]));
+    fold.draft(Some(instance)).slice.outgoing.extend(told);
 }
 
 /// One message is set aside; nothing else changes.
@@ -210,13 +235,16 @@ fn told(fold: &Fold<'_>, incoming: &Incoming, row: &Quarantined) -> Vec<Outgoing
     let fault = match (&incoming.body, incoming.envelope()) {
         // What is asked for inside is nobody's message.
         (Body::Timer(_) | Body::Ended(_), _) => None,
-        (_, Some(envelope)) => fault(at, envelope, row.class, &row.errors, None),
-        (_, None) => {
+        (_, Some(envelope)) if !envelope.message_types.is_empty() => {
+            let (kind, retries) = (row.class.as_str(), incoming.failures());
+            fault(at, envelope, &Why { retries, ..Why::once(kind, &row.errors) })
+        }
+        _ => {
             let media = row.content_type.as_deref();
             receive_fault(at, incoming.id, media, row.class, &row.errors)
         }
     };
-    fault.into_iter().chain(mirror(at, row)).collect()
+    fault.into_iter().chain(mirror(at, row, incoming.envelope().map(|of| &**of))).collect()
 }
 
 fn of_incoming(
@@ -312,7 +340,8 @@ fn blank(fold: &Fold<'_>, incoming: &Incoming, class: Class, errors: &[String]) 
 fn fill(row: &mut Quarantined, envelope: &Envelope, host: &masstransit::Host) {
     let body = masstransit::encode(envelope, host);
     row.content_type = Some(MASS_TRANSIT.to_owned());
-    row.headers = envelope.headers.clone();
+    // The body has them all; beside it they stand as on the wire.
+    row.headers = amqp_headers(&envelope.headers);
     row.size = body.len() as u64;
     row.body = body;
     row.message_types = envelope.message_types.clone();

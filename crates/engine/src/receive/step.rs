@@ -13,7 +13,7 @@ use super::effects;
 use super::fate::{Fate, FateKind, event_name};
 use super::fold::{Fold, Forced, Situation};
 use super::settle::{self, hex};
-use crate::delivery::{Body, Incoming, keyed_instance};
+use crate::delivery::{Body, Incoming, Source, keyed_instance};
 
 /// How often and how far apart a message with an unknown business key is tried (behaviours 19).
 const MISSING_DELAY: std::time::Duration = std::time::Duration::from_secs(2);
@@ -147,6 +147,9 @@ fn resolve(fold: &Fold<'_>, correlated: &Correlated) -> Option<InstanceId> {
 
 fn decide_for(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) -> Fate {
     let key = Some(instance);
+    if let Some(fate) = beyond_the_bound(fold, incoming, instance) {
+        return fate;
+    }
     let again = release_of(fold, incoming, instance);
     if again.is_none()
         && let Some(due) = fold.must_wait(incoming, instance)
@@ -224,11 +227,31 @@ fn after_purge(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) -
         }
     }
     let stored = stored?;
-    if purged && stored.book.holds && !fold.is_live(instance) {
+    if stored.holds_messages() && !fold.is_live(instance) {
         fold.hold(incoming, stored);
         return Some(Fate { key: Some(instance), kind: FateKind::Parked });
     }
     None
+}
+
+/// Messages wait for the end of their instance's incident, but not without end: nobody knows when
+/// that is, and the others of the endpoint have nothing to do with it (guard.md, "Purge, exactly").
+fn beyond_the_bound(
+    fold: &mut Fold<'_>,
+    incoming: &Incoming,
+    instance: InstanceId,
+) -> Option<Fate> {
+    let holds = fold.at.loaded.instances.get(&instance).is_some_and(Instance::holds_messages);
+    let full = fold.blocking(instance) >= fold.at.parked_cap as u64;
+    let comes = matches!(incoming.source, Source::Broker { .. });
+    if !(holds && full && comes) || fold.is_live(instance) {
+        return None;
+    }
+    let reason = format!(
+        "{} messages wait already for the end of the incident of instance {instance}",
+        fold.blocking(instance)
+    );
+    Some(settle::set_aside(fold, incoming, Some(instance), Class::Held, vec![reason], Some(PURGED)))
 }
 
 /// A message whose failure is known before it is decided.
@@ -314,9 +337,15 @@ fn conclude(
             // The token of an ignored call's or timer's end has left the book.
             let changed = fold.live(instance).is_ok_and(|live| live.is_changed());
             fold.draft(key).changed |= changed;
-            pass(fold, Outcome::Ignored)
+            let fate = pass(fold, Outcome::Ignored);
+            settle::too_late(fold, incoming, instance, &decision.from);
+            fate
         }
-        Verdict::Absorbed => pass(fold, Outcome::Absorbed),
+        Verdict::Absorbed => {
+            let fate = pass(fold, Outcome::Absorbed);
+            settle::too_late(fold, incoming, instance, &decision.from);
+            fate
+        }
         Verdict::Missing(policy) => {
             let policy = policy.clone();
             missing(fold, incoming, key, &decision.event, &policy)

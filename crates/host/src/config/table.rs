@@ -59,7 +59,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::new("KNARR_OUTBOX_BYTES", "1073741824",
         "Bytes of unpublished messages' bodies at which this process stops taking in more."),
     Setting::new("KNARR_PARKED_CAP", "1000",
-        "Messages of one instance that wait in line, at which this process stops taking in more for its endpoint."),
+        "Messages of one instance that wait in line, at which this process stops taking in more for its endpoint; of an instance whose incident holds them, later ones are set aside instead."),
     Setting::new("KNARR_LINGER", "12ms",
         "How long a lane under load lets its next batch grow while it is less than half full; `0ms` switches it off. Idle lanes never wait."),
     Setting::new("KNARR_PUBLISH_FAULTS", "true",

@@ -239,7 +239,7 @@ async fn r25_a_queue_deleted_under_its_consumer_is_made_again() {
 }
 
 #[tokio::test]
-async fn pe_029_a_consumer_that_cannot_consume_is_no_good_health() {
+async fn pe_029_pe_294_a_consumer_that_cannot_consume_is_no_good_health() {
     let vhost = rabbitmq::vhost().await;
     let plain = Plain::connect(&vhost.url()).await;
     let channel = plain.channel().await;
@@ -263,7 +263,7 @@ async fn pe_029_a_consumer_that_cannot_consume_is_no_good_health() {
 }
 
 #[tokio::test]
-async fn r35_what_the_broker_gives_up_comes_as_delivery_limit_with_its_own_id() {
+async fn pe_279_r35_what_the_broker_gives_up_comes_as_delivery_limit_with_its_own_id() {
     let vhost = rabbitmq::vhost().await;
     let transport = open(Settings::new(vhost.url()));
     let endpoint = endpoint("limit", QueueKind::Quorum);

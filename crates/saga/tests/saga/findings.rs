@@ -21,6 +21,14 @@ struct Imposter {
     correlation_id: uuid::Uuid,
 }
 
+/// What is told of a message that was set aside.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, Message)]
+#[message(namespace = "MassTransit", name = "Fault")]
+struct FaultOf<T> {
+    correlation_id: uuid::Uuid,
+    message: T,
+}
+
 #[derive(Serialize, Deserialize, Call)]
 #[call(output = u8)]
 struct Ask;
@@ -418,3 +426,27 @@ found!(
     },
     [(Error, "bad-restart", "restless: restart_after(0) would never let it stand still")]
 );
+
+#[derive(Clone, Serialize, Deserialize)]
+struct SelfPity;
+
+impl Machine for SelfPity {
+    type State = Step;
+    fn define(m: &mut Table<Self>) {
+        sound(m, |_, _| SelfPity);
+        m.during([Step::One]).on::<FaultOf<Start>>().go_to(Step::Two);
+        // Another service's is a message like any other.
+        m.during([Step::One]).on::<FaultOf<Stop>>().go_to(Step::Two);
+    }
+}
+
+#[test]
+fn mt_137_b1_a_row_for_the_fault_of_its_own_event_is_refused() {
+    let found = definition::<SelfPity>().findings();
+    let wrong: Vec<_> = found.iter().filter(|it| it.severity == Severity::Error).collect();
+    let [finding] = wrong.as_slice() else { panic!("one thing is wrong: {found:#?}") };
+    assert_eq!(finding.code, "own-fault");
+    let told = "self-pity: a row takes the fault of its own Test:Start, which is told when the run \
+                is over: take a call's failure with failed::<..>";
+    assert_eq!(finding.text, told);
+}

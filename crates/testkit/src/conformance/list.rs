@@ -184,8 +184,8 @@ macro_rules! for_each_store_case {
             }
             quarantine {
                 a_message_is_set_aside_once
-                the_list_is_newest_first_and_filtered
-                pages_cover_all_rows_once
+                pe_271_the_list_is_newest_first_and_filtered
+                pe_271_pages_cover_all_rows_once
             }
             races {
                 pe_113_of_two_starters_one_wins_and_the_other_slice_is_lost_alone

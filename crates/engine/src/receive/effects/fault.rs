@@ -1,39 +1,59 @@
 //! Whoever waits is told: a set-aside message as MassTransit tells of one (masstransit-wire §10).
 
 use knarr_model::fault::{MAX_REASON, cut};
+use knarr_model::format::masstransit::Host;
 use knarr_model::format::{MASS_TRANSIT, amqp_headers, masstransit, timestamp_text};
 use knarr_model::work::{Addressing, Outgoing};
-use knarr_model::{Class, Context, Envelope, Headers, MessageId, TypeName, ids};
+use knarr_model::{Class, Context, Envelope, HeaderValue, Headers, MessageId, TypeName, ids};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::address::{Address, destination, parse};
 use crate::receive::fold::Situation;
 
+/// How often a message was sent again by a scheduler before it came here.
+const REDELIVERY_COUNT: &str = "MT-Redelivery-Count";
+
+/// Why somebody is told.
+pub(in crate::receive) struct Why<'a> {
+    /// What happened, as classes are written.
+    pub(in crate::receive) kind: &'a str,
+    /// The reason, and what lies behind it.
+    pub(in crate::receive) errors: &'a [String],
+    /// How often the message was tried again in vain.
+    pub(in crate::receive) retries: u32,
+    /// The version of the run that failed on it: a run that was retried may fail on it again.
+    pub(in crate::receive) failed_at: Option<i64>,
+}
+
+impl<'a> Why<'a> {
+    /// Of one message, which was not tried again.
+    pub(in crate::receive) fn once(kind: &'a str, errors: &'a [String]) -> Why<'a> {
+        Why { kind, errors, retries: 0, failed_at: None }
+    }
+}
+
 /// The fault of a message that was set aside; none when it is to be published and the endpoint
-/// publishes no faults. It belongs to no run and is never withdrawn (behaviours 1). `failed_at` is
-/// the version of the run that failed on it: a run that was retried may fail on it again.
+/// publishes no faults. It belongs to no run and is never withdrawn (behaviours 1).
 pub(in crate::receive) fn fault(
     at: &Situation,
     message: &Envelope,
-    class: Class,
-    errors: &[String],
-    failed_at: Option<i64>,
+    why: &Why<'_>,
 ) -> Option<Outgoing> {
     let types: Vec<TypeName> =
         message.message_types.iter().filter_map(|urn| TypeName::parse(urn).ok()).collect();
     let concrete = fault_of(types.first()?.clone());
     let bases: Vec<_> = types[1..].iter().cloned().map(fault_of).chain([any()]).collect();
-    let id = told_id(message.message_id, class, failed_at);
-    let body = json!({
-        "faultId": ids::derived_id(&[b"fault-id", id.as_bytes()]),
-        "faultedMessageId": message.message_id,
-        "timestamp": timestamp_text(at.now),
-        "exceptions": exceptions(at, class, errors),
-        "host": at.sender.host,
-        "faultMessageTypes": message.message_types,
-        "message": serde_json::from_str::<Value>(message.message.get()).unwrap_or(Value::Null),
-    });
+    let id = told_id(message.message_id, why);
+    let payload = Payload {
+        fault_message_types: Some(&message.message_types),
+        message: Some(&message.message),
+        ..Payload::of(at, id, message.message_id, why)
+    };
+    let body = payload.written();
+    let given = message.fault_address.as_ref().or(message.response_address.as_ref());
     let asked = message
         .reply_to
         .as_ref()
@@ -44,8 +64,7 @@ pub(in crate::receive) fn fault(
             addressing: Addressing::Answer,
         })
         .or_else(|| {
-            let to = message.fault_address.as_ref().or(message.response_address.as_ref())?;
-            let exchange = parse(to).0;
+            let exchange = parse(given?).0;
             Some(Address { exchange, routing_key: String::new(), addressing: Addressing::Answer })
         });
     let address = match asked {
@@ -53,7 +72,11 @@ pub(in crate::receive) fn fault(
         None if !at.publish_faults => return None,
         None => published(&concrete, &bases),
     };
-    let told = Told { id, types: [vec![concrete], bases].concat(), body, address };
+    // A whole address is told as it was given.
+    let whole = given.filter(|to| to.contains("://")).cloned();
+    let to = whole.unwrap_or_else(|| destination(&at.sender.address, &address.exchange));
+    let types = [vec![concrete], bases].concat();
+    let told = Told { id, types, body, address, to, retries: why.retries };
     Some(write(at, told, Some(message)))
 }
 
@@ -69,46 +92,82 @@ pub(in crate::receive) fn receive_fault(
         return None;
     }
     let concrete = TypeName::new("MassTransit", "ReceiveFault");
-    let id = told_id(message, class, None);
-    let body = json!({
-        "faultId": ids::derived_id(&[b"fault-id", id.as_bytes()]),
-        "faultedMessageId": message,
-        "timestamp": timestamp_text(at.now),
-        "exceptions": exceptions(at, class, errors),
-        "host": at.sender.host,
-        "faultMessageTypes": Value::Null,
-        "contentType": content_type,
-    });
+    let why = Why::once(class.as_str(), errors);
+    let id = told_id(message, &why);
+    let payload =
+        Payload { content_type: Some(content_type), ..Payload::of(at, id, message, &why) };
+    let body = payload.written();
     let address = published(&concrete, &[any()]);
-    Some(write(at, Told { id, types: vec![concrete, any()], body, address }, None))
+    let to = destination(&at.sender.address, &address.exchange);
+    let told = Told { id, types: vec![concrete, any()], body, address, to, retries: 0 };
+    Some(write(at, told, None))
+}
+
+/// What a fault says. The message stands in it letter by letter.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Payload<'a> {
+    fault_id: Uuid,
+    faulted_message_id: MessageId,
+    timestamp: String,
+    exceptions: Value,
+    host: &'a Host,
+    fault_message_types: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<Option<&'a str>>,
+}
+
+impl<'a> Payload<'a> {
+    fn of(at: &'a Situation, id: MessageId, of: MessageId, why: &Why<'_>) -> Payload<'a> {
+        Payload {
+            fault_id: ids::derived_id(&[b"fault-id", id.as_bytes()]),
+            faulted_message_id: of,
+            timestamp: timestamp_text(at.now),
+            exceptions: exceptions(at, why),
+            host: &at.sender.host,
+            fault_message_types: None,
+            message: None,
+            content_type: None,
+        }
+    }
+
+    fn written(&self) -> Box<RawValue> {
+        serde_json::value::to_raw_value(self).expect("texts, ids and JSON can always be written")
+    }
 }
 
 struct Told {
     id: MessageId,
     types: Vec<TypeName>,
-    body: Value,
+    body: Box<RawValue>,
     address: Address,
+    /// The whole address.
+    to: String,
+    retries: u32,
 }
 
 fn write(at: &Situation, told: Told, of: Option<&Envelope>) -> Outgoing {
     let context = of.map_or_else(Context::default, Envelope::context);
-    let payload = RawValue::from_string(told.body.to_string());
-    let payload = payload.expect("a JSON value is valid JSON");
     let own = &at.sender.address;
-    let headers: Headers = context.headers;
+    let mut headers: Headers = context.headers;
+    let redeliveries = of.and_then(|of| of.headers.get(REDELIVERY_COUNT)?.as_i64());
+    count(&mut headers, "MT-Fault-RetryCount", i64::from(told.retries));
+    count(&mut headers, "MT-Fault-RedeliveryCount", redeliveries.unwrap_or_default());
     let envelope = Envelope {
         request_id: of.and_then(|of| of.request_id),
         correlation_id: of.and_then(|of| of.correlation_id),
         conversation_id: context.conversation_id,
         initiator_id: context.initiator_id,
         source_address: Some(own.clone()),
-        destination_address: Some(destination(own, &told.address.exchange)),
+        destination_address: Some(told.to),
         message_types: told.types.iter().map(TypeName::urn).collect(),
         // An answer is of no use to a requester that has given up.
         expiration_time: of.filter(|of| of.request_id.is_some()).and_then(|of| of.expiration_time),
         sent_time: Some(at.now),
         headers: headers.clone(),
-        ..Envelope::new(told.id, String::new(), payload.into())
+        ..Envelope::new(told.id, String::new(), told.body.into())
     };
     Outgoing {
         id: told.id,
@@ -125,12 +184,25 @@ fn write(at: &Situation, told: Told, of: Option<&Envelope>) -> Outgoing {
     }
 }
 
+/// A count that is told where there is one.
+fn count(headers: &mut Headers, name: &str, count: i64) {
+    match i32::try_from(count) {
+        Ok(count) if count > 0 => headers.set(name, HeaderValue::I32(count)),
+        _ => {}
+    }
+}
+
+/// What a failure is called where .NET names an exception's type.
+pub(super) fn exception_type(kind: &str) -> String {
+    format!("Knarr.{}", pascal(kind))
+}
+
 /// The errors, outermost first, as one exception with its inner ones.
-fn exceptions(at: &Situation, class: Class, errors: &[String]) -> Value {
-    let kind = format!("Knarr.{}", pascal(class.as_str()));
-    let data = json!({ "class": class, "endpoint": &*at.endpoint, "saga": &**at.saga.name() });
+fn exceptions(at: &Situation, why: &Why<'_>) -> Value {
+    let kind = exception_type(why.kind);
+    let data = json!({ "class": why.kind, "endpoint": &*at.endpoint, "saga": &**at.saga.name() });
     let mut inner = Value::Null;
-    for (n, text) in errors.iter().enumerate().rev() {
+    for (n, text) in why.errors.iter().enumerate().rev() {
         inner = json!({
             "exceptionType": kind,
             "innerException": inner,
@@ -170,9 +242,10 @@ fn published(concrete: &TypeName, bases: &[TypeName]) -> Address {
 
 /// Once per message and failure, however often it is decided; two bodies under one id are two
 /// messages.
-fn told_id(message: MessageId, class: Class, failed_at: Option<i64>) -> MessageId {
-    let apart: &[u8] = if class == Class::IdConflict { b"conflict" } else { b"" };
-    let version = failed_at.map(i64::to_be_bytes);
+fn told_id(message: MessageId, why: &Why<'_>) -> MessageId {
+    let conflict = why.kind == Class::IdConflict.as_str();
+    let apart: &[u8] = if conflict { b"conflict" } else { b"" };
+    let version = why.failed_at.map(i64::to_be_bytes);
     let version: &[u8] = version.as_ref().map_or(&[], |version| version);
     MessageId(ids::derived_id(&[message.as_bytes(), b"fault", apart, version]))
 }

@@ -11,6 +11,6 @@ mod sql;
 mod timers;
 
 pub(super) use each::fold;
-pub(super) use fault::{fault, receive_fault};
+pub(super) use fault::{Why, fault, receive_fault};
 pub(super) use mirror::{QUARANTINE_ID, mirror};
 pub(crate) use sender::Sender;

@@ -78,7 +78,7 @@ pub async fn guard_a_plan_joins_the_incident_that_gathers(guards: Guards) {
 }
 
 /// Counts added at once from two places are all there, and one incident gathers them.
-pub async fn guard_counts_added_at_once_are_all_there(guards: Guards) {
+pub async fn guard_pe_277_counts_added_at_once_are_all_there(guards: Guards) {
     let world = Arc::new(GuardWorld::new(guards).await);
     let rows = [world.quarantined(Class::Exhausted), world.quarantined(Class::Exhausted)];
     world.write(Plan { set_aside: rows.to_vec(), ..Plan::default() }).await;

@@ -58,7 +58,7 @@ macro_rules! for_each_guard_case {
             counts {
                 guard_messages_of_a_class_gather_in_one_open_incident
                 guard_a_plan_joins_the_incident_that_gathers
-                guard_counts_added_at_once_are_all_there
+                guard_pe_277_counts_added_at_once_are_all_there
             }
             dry {
                 guard_a_dry_run_changes_nothing

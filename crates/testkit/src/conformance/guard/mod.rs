@@ -19,4 +19,6 @@ pub mod steps;
 
 pub use fixture::{GuardUnderTest, Guards};
 pub use list::GUARD_CASES;
+pub use plan::halting_purge;
+pub use runs::full_run;
 pub use world::GuardWorld;

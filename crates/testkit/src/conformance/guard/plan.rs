@@ -73,6 +73,11 @@ pub(super) fn purge(scene: &Scene, incident: &Incident) -> Plan {
     }
 }
 
+/// Halts the endpoint and purges the run of the scene into an incident, all at once.
+pub fn halting_purge(scene: &Scene, incident: &Incident) -> Plan {
+    Plan { endpoint: Some(halted(&scene.endpoint)), ..purge(scene, incident) }
+}
+
 /// Brings back what the incident of the scene keeps.
 pub(super) fn restore(scene: &Scene) -> Plan {
     let kept = scene.snapshot.clone().expect("the incident keeps a run");

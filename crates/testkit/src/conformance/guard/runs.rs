@@ -53,6 +53,11 @@ pub(super) async fn full(world: &GuardWorld) -> Full {
     Full { id, keys, unsent, others, parked }
 }
 
+/// Makes a run that has one of everything.
+pub async fn full_run(world: &GuardWorld) -> InstanceId {
+    full(world).await.id
+}
+
 fn write(slice: &Slice, key: &Key, free: bool) -> KeyWrite {
     let by = slice.journal[0].message_id;
     KeyWrite { key: key.clone(), generation: 1, free, by, by_start: true }

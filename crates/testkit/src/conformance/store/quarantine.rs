@@ -51,7 +51,7 @@ pub async fn a_message_is_set_aside_once(stores: Stores) {
 
 /// Lists are newest first and show held rows unless asked; each filter, and all together, choose
 /// rows and lose none.
-pub async fn the_list_is_newest_first_and_filtered(stores: Stores) {
+pub async fn pe_271_the_list_is_newest_first_and_filtered(stores: Stores) {
     let world = World::new(stores).await;
     let at = world.now();
     let row = |n: i64, class, status, endpoint: &str| Quarantined {
@@ -95,7 +95,7 @@ pub async fn the_list_is_newest_first_and_filtered(stores: Stores) {
 }
 
 /// Pages cover all rows exactly once, newest first, though many were set aside in the same instant.
-pub async fn pages_cover_all_rows_once(stores: Stores) {
+pub async fn pe_271_pages_cover_all_rows_once(stores: Stores) {
     let world = World::new(stores).await;
     let at = world.now();
     let rows: Vec<_> = (0..23)
