@@ -4,9 +4,12 @@
 
 mod bad_input;
 mod binary;
+mod crashes;
 mod dotnet;
 mod drain;
 mod kills;
+mod moments;
+mod mortal;
 mod notices;
 mod outages;
 mod peer;

@@ -8,13 +8,11 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::Error;
-use crate::rows::{get, json, micros, name, readable, some_id, some_json_column};
+use crate::rows::{get, json, micros, name, readable, some_id, some_instant, some_json_column};
 
 const MAKE: &str = "INSERT INTO endpoint (name) VALUES (?1) ON CONFLICT (name) DO NOTHING";
-const FIND: &str =
-    "SELECT name, state, epoch, guard_version, holder, stop FROM endpoint WHERE name = ?1";
-const ALL: &str =
-    "SELECT name, state, epoch, guard_version, holder, stop FROM endpoint ORDER BY name";
+const FIND: &str = "SELECT name, state, epoch, guard_version, holder, stop, watched_until FROM endpoint WHERE name = ?1";
+const ALL: &str = "SELECT name, state, epoch, guard_version, holder, stop, watched_until FROM endpoint ORDER BY name";
 /// ?2 is the node, ?3 now. Only a live node takes it, and from no live node.
 const HOLD: &str = "UPDATE endpoint SET holder = ?2 WHERE name = ?1
     AND EXISTS (SELECT 1 FROM node WHERE node.id = ?2 AND node.lease_until > ?3)
@@ -22,10 +20,10 @@ const HOLD: &str = "UPDATE endpoint SET holder = ?2 WHERE name = ?1
 const LET_GO: &str = "UPDATE endpoint SET holder = NULL WHERE holder = ?1";
 const HALT: &str = "INSERT INTO endpoint (name, state, epoch) VALUES (?1, 'halted', 2)
     ON CONFLICT (name) DO UPDATE SET state = 'halted', epoch = epoch + 1
-    RETURNING name, state, epoch, guard_version, holder, stop";
+    RETURNING name, state, epoch, guard_version, holder, stop, watched_until";
 const RESUME: &str = "INSERT INTO endpoint (name) VALUES (?1)
     ON CONFLICT (name) DO UPDATE SET state = 'open', stop = NULL
-    RETURNING name, state, epoch, guard_version, holder, stop";
+    RETURNING name, state, epoch, guard_version, holder, stop, watched_until";
 /// Who holds it is no verb's business.
 const WRITE: &str = "INSERT INTO endpoint (name, state, epoch, guard_version, stop)
     VALUES (?1, ?2, ?3, ?4, ?5)
@@ -139,5 +137,6 @@ fn read(row: &SqliteRow) -> Result<EndpointRow, Error> {
         guard_version: get(row, 3)?,
         holder: some_id(row, 4)?,
         stop: some_json_column(row, 5)?,
+        watched_until: some_instant(row, 6)?,
     })
 }

@@ -6,16 +6,16 @@ use chrono::{DateTime, Utc};
 use knarr_model::NodeId;
 use sqlx::SqliteConnection;
 
-use crate::endpoints;
 use crate::error::Error;
 use crate::rows::micros;
+use crate::{crash, endpoints};
 
 const JOIN: &str = "INSERT INTO node (id, lease_until) VALUES (?1, ?2)
     ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
 const RENEW: &str = "UPDATE node SET lease_until = ?2 WHERE id = ?1 AND lease_until > ?3";
 const LEAVE: &str = "DELETE FROM node WHERE id = ?1";
 const IS_ALIVE: &str = "SELECT 1 FROM node WHERE id = ?1 AND lease_until > ?2";
-const FORGET_ALL: &str = "DELETE FROM node";
+const END_ALL: &str = "UPDATE node SET lease_until = min(lease_until, ?1)";
 const FREE_TIMERS: &str =
     "UPDATE timer SET node = NULL WHERE node = ?1 AND (?2 IS NULL OR endpoint = ?2)";
 const FREE_PARKED: &str =
@@ -25,7 +25,7 @@ const FREE_CALLS: &str = "UPDATE activity
     SET node = NULL, attempt = attempt - (ended IS NULL)
     WHERE node = ?1 AND (?2 IS NULL OR endpoint = ?2)";
 
-fn until(now: DateTime<Utc>, lease: Duration) -> i64 {
+pub(crate) fn until(now: DateTime<Utc>, lease: Duration) -> i64 {
     let lease = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX);
     micros(now).saturating_add(lease)
 }
@@ -78,12 +78,17 @@ pub(crate) async fn give_back(
 pub(crate) async fn leave(connection: &mut SqliteConnection, node: NodeId) -> Result<(), Error> {
     give_back(connection, node, None).await?;
     endpoints::let_go(connection, node).await?;
+    crash::forget_intents(connection, node).await?;
     sqlx::query(LEAVE).bind(node.0).execute(connection).await?;
     Ok(())
 }
 
-/// Ends every lease. At opening: whoever holds the file's lock knows that no other node lives.
-pub(crate) async fn forget_all(connection: &mut SqliteConnection) -> Result<(), Error> {
-    sqlx::query(FORGET_ALL).execute(connection).await?;
+/// Ends every lease. At opening: whoever holds the file's lock knows that no other node lives. Those
+/// that did not leave have died, and are buried like others.
+pub(crate) async fn end_all(
+    connection: &mut SqliteConnection,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query(END_ALL).bind(micros(now)).execute(connection).await?;
     Ok(())
 }

@@ -51,9 +51,10 @@ impl Store {
     /// wanted, [`Error::Unusable`] for a foreign or unreachable file.
     pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Store, Error> {
         let file = File::open(settings, clock).await?;
-        file.write(|connection| {
+        let now = file.clock.now();
+        file.write(move |connection| {
             async move {
-                nodes::forget_all(connection).await?;
+                nodes::end_all(connection, now).await?;
                 queue::deliver_again(connection).await?;
                 Ok(Ended::Kept(()))
             }
@@ -76,7 +77,7 @@ impl Store {
         self.hint.notify_one();
     }
 
-    fn now(&self) -> DateTime<Utc> {
+    pub(crate) fn now(&self) -> DateTime<Utc> {
         self.file.clock.now()
     }
 

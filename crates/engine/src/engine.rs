@@ -128,6 +128,7 @@ impl Engine {
         let (alive, ended) = mpsc::channel(1);
         let start = Starter { shared: shared.clone(), alive };
         start.spawn("lease", dispatch::keep_lease(shared.clone()).boxed());
+        start.spawn("rounds", dispatch::look_round(shared.clone()).boxed());
         for (serving, lane_seats) in seats {
             start.endpoint(serving, lane_seats);
         }
@@ -185,6 +186,7 @@ fn lay_lanes(
         known_keys: parking_lot::Mutex::default(),
         waits: Waits::default(),
         consuming: std::sync::atomic::AtomicBool::new(false),
+        committed: parking_lot::Mutex::default(),
     };
     (Arc::new(serving), lane_seats, relay_seats)
 }
@@ -297,7 +299,9 @@ fn health(shared: &Shared) -> Health {
     if let Err(reason) = shared.ports.transport.health() {
         unready.push(format!("broker: {reason}"));
     }
-    if !shared.node.is_valid(shared.ports.clock.monotonic()) {
+    if let Some(why) = shared.standing.why() {
+        unready.push(format!("this process stands back: {why}"));
+    } else if !shared.node.is_valid(shared.ports.clock.monotonic()) {
         unready.push("store: the lease is not renewed".to_owned());
     }
     for (name, serving) in &shared.endpoints {

@@ -19,18 +19,18 @@ const EXCLUSIVE_FENCE: &str = "SELECT pg_advisory_xact_lock($1, $2)";
 
 /// Statement (b) of a commit.
 const ONE: &str = "
-SELECT name, state, epoch, guard_version, stop, holder
+SELECT name, state, epoch, guard_version, stop, holder, watched_until
 FROM endpoint WHERE name = $1";
 
 const MAKE: &str = "INSERT INTO endpoint (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
 
 const HALT: &str = "
 UPDATE endpoint SET state = 'halted', epoch = epoch + 1, closed = true WHERE name = $1
-RETURNING name, state, epoch, guard_version, stop, holder";
+RETURNING name, state, epoch, guard_version, stop, holder, watched_until";
 
 const RESUME: &str = "
 UPDATE endpoint SET state = 'open', closed = false, stop = NULL WHERE name = $1
-RETURNING name, state, epoch, guard_version, stop, holder";
+RETURNING name, state, epoch, guard_version, stop, holder, watched_until";
 
 const WRITE: &str = "
 UPDATE endpoint
@@ -38,7 +38,7 @@ SET state = $2, epoch = $3, guard_version = $4, holder = $5, stop = $6, closed =
 WHERE name = $1";
 
 const ALL: &str = "
-SELECT name, state, epoch, guard_version, stop, holder
+SELECT name, state, epoch, guard_version, stop, holder, watched_until
 FROM endpoint ORDER BY name COLLATE \"C\"";
 
 /// Whether node `$2` may take endpoint `$1`: it is alive and no living node has it.
@@ -188,6 +188,7 @@ fn read(row: &PgRow) -> Result<EndpointRow, String> {
         guard_version: rows::get(row, "guard_version")?,
         holder: rows::get::<Option<Uuid>>(row, "holder")?.map(NodeId),
         stop: rows::maybe_json(row, "stop")?,
+        watched_until: rows::get(row, "watched_until")?,
         name,
     })
 }

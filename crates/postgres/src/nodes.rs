@@ -6,17 +6,13 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::error::Failed;
-use crate::{activities, endpoints, parked, timers};
+use crate::{activities, crash, endpoints, parked, timers};
 
 /// Ids are never reused, so a repeated join is one whose answer was lost.
 const JOIN: &str = "
 INSERT INTO node (id, lease_until)
 VALUES ($1, clock_timestamp() + $2 * interval '1 microsecond')
 ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
-
-/// Nodes that died long ago. A row that such a node left behind is free with or without this one.
-const FORGET_DEAD: &str =
-    "DELETE FROM node WHERE lease_until < clock_timestamp() - interval '1 day'";
 
 const RENEW: &str = "
 UPDATE node SET lease_until = clock_timestamp() + $2 * interval '1 microsecond'
@@ -30,7 +26,6 @@ pub(crate) async fn join(
     node: Uuid,
     lease: Duration,
 ) -> Result<(), Failed> {
-    sqlx::query(FORGET_DEAD).execute(&mut *connection).await?;
     sqlx::query(JOIN).bind(node).bind(micros(lease)).execute(connection).await?;
     Ok(())
 }
@@ -49,6 +44,7 @@ pub(crate) async fn renew(
 pub(crate) async fn leave(connection: &mut PgConnection, node: Uuid) -> Result<(), Failed> {
     give_back(&mut *connection, node, None).await?;
     endpoints::let_go(&mut *connection, node).await?;
+    crash::forget_intents(&mut *connection, node).await?;
     sqlx::query(LEAVE).bind(node).execute(connection).await?;
     Ok(())
 }
@@ -64,6 +60,6 @@ pub(crate) async fn give_back(
     parked::give_back(connection, node, endpoint).await
 }
 
-fn micros(lease: Duration) -> i64 {
+pub(crate) fn micros(lease: Duration) -> i64 {
     i64::try_from(lease.as_micros()).unwrap_or(i64::MAX)
 }

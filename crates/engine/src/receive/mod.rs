@@ -12,6 +12,7 @@ mod returned;
 mod router;
 mod settle;
 mod step;
+mod suspect;
 
 pub(crate) use endpoint::serve;
 pub(crate) use lane::run as run_lane;

@@ -13,6 +13,13 @@ use crate::shared::{Serving, Shared, is_held};
 pub(crate) async fn watch(shared: Arc<Shared>, serving: Arc<Serving>) {
     let mut failures = 0;
     let mut guard_version = None;
+    // A message that killed the process before this one may be the first to come.
+    let mut looked = shared.looked.subscribe();
+    tokio::select! {
+        biased;
+        () = shared.tokens.process().cancelled() => {}
+        _ = looked.wait_for(|looked| *looked) => {}
+    }
     while !shared.is_stopping() {
         match read(&shared, &serving).await {
             Ok(row) => {
@@ -46,7 +53,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, serving: Arc<Serving>) {
 /// The endpoint's row. One that only one node may serve is asked for on the way.
 async fn read(shared: &Shared, serving: &Serving) -> Result<EndpointRow, StoreError> {
     let (store, name) = (&shared.ports.store, &serving.endpoint.name);
-    let lives = shared.node.is_valid(shared.ports.clock.monotonic());
+    let lives = shared.node.is_valid(shared.ports.clock.monotonic()) && !shared.standing.is_back();
     if serving.endpoint.ordered && lives {
         return store.hold(name, shared.node.id()).await;
     }
@@ -65,6 +72,9 @@ async fn heed(shared: &Shared, serving: &Serving, row: &EndpointRow) {
     let before = serving.admission.send_replace(now);
     if serving.is_closed() && !closed {
         match now {
+            Admission::Wait if shared.standing.is_back() => {
+                tracing::warn!(%endpoint, "left to the other processes");
+            }
             Admission::Wait => {
                 tracing::warn!(%endpoint, holder = ?row.holder, "another process serves it now");
             }
