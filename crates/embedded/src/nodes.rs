@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use knarr_model::NodeId;
 use sqlx::SqliteConnection;
 
+use crate::endpoints;
 use crate::error::Error;
 use crate::rows::micros;
-use crate::{crash, endpoints};
 
 const JOIN: &str = "INSERT INTO node (id, lease_until) VALUES (?1, ?2)
     ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
@@ -78,7 +78,6 @@ pub(crate) async fn give_back(
 pub(crate) async fn leave(connection: &mut SqliteConnection, node: NodeId) -> Result<(), Error> {
     give_back(connection, node, None).await?;
     endpoints::let_go(connection, node).await?;
-    crash::forget_intents(connection, node).await?;
     sqlx::query(LEAVE).bind(node.0).execute(connection).await?;
     Ok(())
 }

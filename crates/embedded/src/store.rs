@@ -26,8 +26,8 @@ use crate::queues::Queues;
 use crate::settings::Settings;
 use crate::writer::Ended;
 use crate::{
-    activities, correlation, due, endpoints, instances, journal, load, nodes, outbox, parked,
-    permits, queue, timers,
+    activities, correlation, crash, due, endpoints, instances, journal, load, nodes, outbox,
+    parked, permits, queue, timers,
 };
 
 /// A store in one SQLite file. Clones are handles on the same file.
@@ -176,7 +176,14 @@ impl knarr_model::ports::Store for Store {
     }
 
     async fn leave(&self, node: NodeId) -> Result<(), StoreError> {
-        self.keep(move |c| nodes::leave(c, node).boxed()).await?;
+        self.keep(move |c| {
+            async move {
+                crash::forget_intents(c, node).await?;
+                nodes::leave(c, node).await
+            }
+            .boxed()
+        })
+        .await?;
         self.hint();
         Ok(())
     }

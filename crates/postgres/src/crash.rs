@@ -74,7 +74,7 @@ const FORGET_SUSPECTS: &str =
     "DELETE FROM suspect WHERE at < clock_timestamp() - interval '1 hour'";
 
 const WATCH: &str = "
-UPDATE endpoint SET watched_until = clock_timestamp() + $2 * interval '1 microsecond'
+UPDATE endpoint SET watched_until = statement_timestamp() + $2 * interval '1 microsecond'
 WHERE $1 OR EXISTS (SELECT FROM suspect s WHERE s.endpoint = endpoint.name)";
 
 const GIVE_BACK_CALLS: &str = "

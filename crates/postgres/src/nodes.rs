@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::error::Failed;
-use crate::{activities, crash, endpoints, parked, timers};
+use crate::{activities, endpoints, parked, timers};
 
 /// Ids are never reused, so a repeated join is one whose answer was lost.
 const JOIN: &str = "
@@ -44,7 +44,6 @@ pub(crate) async fn renew(
 pub(crate) async fn leave(connection: &mut PgConnection, node: Uuid) -> Result<(), Failed> {
     give_back(&mut *connection, node, None).await?;
     endpoints::let_go(&mut *connection, node).await?;
-    crash::forget_intents(&mut *connection, node).await?;
     sqlx::query(LEAVE).bind(node).execute(connection).await?;
     Ok(())
 }

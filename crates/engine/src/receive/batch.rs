@@ -8,23 +8,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use knarr_guard::{Admission, Blocks};
 use knarr_model::commit::{Key, Origin};
-use knarr_model::ports::crash::Used;
+use knarr_model::ports::crash::Intent;
 use knarr_model::ports::spawn::LaneThread;
 use knarr_model::ports::store::{EndpointRow, EndpointState, Load, Loaded, StoreError};
 use knarr_model::ports::transport::Settlement;
-use knarr_model::work::{CHUNK_MESSAGES, Chunk, RowKind};
+use knarr_model::work::{CHUNK_MESSAGES, Chunk};
 use knarr_model::{Commit, CommitOutcome, InstanceId, MessageId, RowId, Slice};
 use knarr_saga::definition::Target;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::effects::Sender;
-use super::fate::{Fate, FateKind};
-use super::fold::{Forced, Situation, parked_row};
+use super::fate::Fate;
+use super::fold::{Forced, Situation};
 use super::returned::return_all;
 use super::router;
 use super::step::{Decided, Whole, decide_batch};
-use super::suspect::Written;
 use crate::delivery::{Body, Incoming, Source};
 use crate::shared::{Finished, Handed, Serving, Shared};
 
@@ -53,6 +52,14 @@ pub(super) struct Round {
     failures: u32,
     /// What was written down in crash-watch.
     pub(super) written: Written,
+}
+
+/// What was written down before a batch was decided.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) intent: Option<Intent>,
+    /// The suspect was decided, and the process lives.
+    pub(super) through: bool,
 }
 
 /// What to do after one try.
@@ -424,12 +431,7 @@ impl Batches {
             Ok(CommitOutcome::Committed { lost, chunks }) => {
                 self.hand_over(chunks, node).await;
                 hints.give(&self.shared);
-                if !self.alone {
-                    *self.serving.committed.lock() = Some(clock.now());
-                }
-                let waits = |fate: &Fate| fate.kind == FateKind::Parked;
-                round.written.through = lost.is_empty() && !decided.fates.iter().any(waits);
-                self.tell_standing(&batch, &decided.fates, &lost);
+                self.note_committed(&batch, &decided.fates, &lost, round);
                 let carried = self.settle(batch, &decided.fates, &lost).await;
                 self.judge(&decided.fates, &lost, row.state).await;
                 Next::Done(carried)
@@ -532,45 +534,6 @@ impl Batches {
         }
         self.shared.node.let_go(rows);
         carried
-    }
-
-    /// Notes how the decisions went, for the comparison with other nodes.
-    fn tell_standing(&self, batch: &[Incoming], fates: &[Fate], lost: &[InstanceId]) {
-        let (standing, now) = (&self.shared.standing, self.shared.ports.clock.monotonic());
-        let mut worked = 0;
-        for (incoming, fate) in batch.iter().zip(fates) {
-            if fate.key.is_some_and(|key| lost.contains(&key)) {
-                continue;
-            }
-            match fate.kind {
-                FateKind::Applied => worked += 1,
-                FateKind::Failed => {
-                    let parked = || parked_row(self.serving.saga.name(), incoming.id);
-                    let (kind, row) = incoming.row().unwrap_or_else(|| (RowKind::Parked, parked()));
-                    standing.failed(now, Some(Used::Row(kind, row)));
-                }
-                _ => {}
-            }
-        }
-        standing.worked(now, worked);
-    }
-
-    fn count(&self, fates: &[Fate], kept: &[bool], lost: usize) {
-        let counters = &self.shared.counters;
-        counters.batches.add(1);
-        counters.lost_races.add(lost);
-        for (fate, _) in fates.iter().zip(kept).filter(|(_, kept)| **kept) {
-            let counter = match fate.kind {
-                FateKind::Applied => &counters.applied,
-                FateKind::Duplicate => &counters.duplicates,
-                FateKind::PassedOver => &counters.passed_over,
-                FateKind::Parked | FateKind::Failed => &counters.parked,
-                FateKind::Quarantined(_) => &counters.quarantined,
-                FateKind::Blocked(_) => &counters.blocked,
-                FateKind::Condemned => continue,
-            };
-            counter.add(1);
-        }
     }
 }
 

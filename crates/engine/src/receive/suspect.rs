@@ -8,17 +8,9 @@ use knarr_model::MessageId;
 use knarr_model::ports::crash::{Intent, Suspect};
 use knarr_model::ports::store::{EndpointRow, Loaded};
 
-use super::batch::{Batches, Next, Round};
+use super::batch::{Batches, Next, Round, Written};
 use super::fold::Forced;
 use crate::delivery::Incoming;
-
-/// What was written down before a batch was decided.
-#[derive(Default)]
-pub(super) struct Written {
-    intent: Option<Intent>,
-    /// The suspect was decided, and the process lives.
-    pub(super) through: bool,
-}
 
 impl Batches {
     /// In crash-watch writes down what is about to be decided. A batch with suspects goes back: the
