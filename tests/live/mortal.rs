@@ -211,6 +211,7 @@ impl Mortal {
             ("KNARR_STORE", world.store.as_str()),
             ("KNARR_LISTEN", "127.0.0.1:0"),
             ("KNARR_LEASE", "2s"),
+            ("KNARR_PREFETCH", "200"),
             ("KNARR_DECIDE_DEADLINE", "500ms"),
             ("KNARR_CRASH_WATCH", "5s"),
             ("KNARR_CRASH_SPACING", "100ms,200ms"),

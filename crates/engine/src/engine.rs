@@ -186,6 +186,7 @@ fn lay_lanes(
         known_keys: parking_lot::Mutex::default(),
         waits: Waits::default(),
         consuming: std::sync::atomic::AtomicBool::new(false),
+        read: std::sync::atomic::AtomicBool::new(false),
         committed: parking_lot::Mutex::default(),
     };
     (Arc::new(serving), lane_seats, relay_seats)
@@ -305,6 +306,9 @@ fn health(shared: &Shared) -> Health {
         unready.push("store: the lease is not renewed".to_owned());
     }
     for (name, serving) in &shared.endpoints {
+        if !serving.read.load(Ordering::Relaxed) {
+            unready.push(format!("store: the row of endpoint {name} is not read yet"));
+        }
         let open = *serving.admission.borrow() == Admission::Go;
         if open && !serving.consuming.load(Ordering::Relaxed) {
             unready.push(format!("endpoint {name} is not consuming"));

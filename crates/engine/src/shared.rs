@@ -99,6 +99,8 @@ pub(crate) struct Serving {
     pub(crate) waits: Waits,
     /// Whether a consumer is really consuming now.
     pub(crate) consuming: AtomicBool,
+    /// Whether its row has been read: before that, nobody knows whether it should consume.
+    pub(crate) read: AtomicBool,
     /// When a batch was last committed that was no suspect's try.
     pub(crate) committed: Mutex<Option<DateTime<Utc>>>,
 }

@@ -1,6 +1,7 @@
 //! Keeps an eye on an endpoint's row: what was decided elsewhere is heeded here.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use knarr_guard::Admission;
 use knarr_model::ports::StoreError;
@@ -70,6 +71,7 @@ async fn heed(shared: &Shared, serving: &Serving, row: &EndpointRow) {
     let now = shared.admit(serving, row);
     let closed = serving.is_closed();
     let before = serving.admission.send_replace(now);
+    serving.read.store(true, Ordering::Relaxed);
     if serving.is_closed() && !closed {
         match now {
             Admission::Wait if shared.standing.is_back() => {
