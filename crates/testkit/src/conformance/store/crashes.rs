@@ -330,6 +330,7 @@ async fn end_with_attempts(world: &World, id: InstanceId, row: RowId) {
         attempt: 2,
         error: None,
         reason: None,
+        place: None,
     };
     world.commit(vec![Slice { again: vec![again], ..world.aside(id) }]).await;
 }
