@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::moments::Moments;
 use crate::script::Submission;
 use crate::serving::Serving;
 use crate::stored::Stored;
@@ -15,28 +16,6 @@ const LIVES: [(u64, u64); 5] =
     [(0, 1_500), (0, 3_000), (9_500, 12_500), (0, 3_000), (9_500, 12_500)];
 /// Long enough that workflows are under way when the killing begins, and at every kill.
 const POLL: (&str, &str) = ("VIRUSTOTAL_POLL_INTERVAL", "5s");
-
-/// Moments that look random and come again with their seed: SplitMix64.
-struct Moments(u64);
-
-impl Moments {
-    /// `KNARR_TEST_SEED` names another row of moments.
-    fn new() -> Moments {
-        let given = std::env::var("KNARR_TEST_SEED").ok().and_then(|text| text.parse().ok());
-        let seed = given.unwrap_or(7);
-        println!("the kills' seed is {seed}");
-        Moments(seed)
-    }
-
-    fn within(&mut self, (least, most): (u64, u64)) -> Duration {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        Duration::from_millis(least + mixed % (most - least))
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s0_04_s0_15_s0_17_live_five_sigkills_and_every_workflow_ends_once() {

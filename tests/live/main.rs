@@ -5,9 +5,12 @@
 mod aborted;
 mod bad_input;
 mod binary;
+mod crashes;
 mod dotnet;
 mod drain;
 mod kills;
+mod moments;
+mod mortal;
 mod notices;
 mod operators;
 mod outages;

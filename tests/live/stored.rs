@@ -26,12 +26,19 @@ impl Stored {
         row.await.unwrap_or_else(|error| panic!("{query}: {error}")).get(0)
     }
 
+    /// Numbers that the database counts by a name.
+    pub(crate) async fn groups(&mut self, query: &str) -> BTreeMap<String, i64> {
+        let rows = sqlx::query(AssertSqlSafe(query.to_owned())).fetch_all(&mut self.connection);
+        let rows = rows.await.unwrap_or_else(|error| panic!("{query}: {error}"));
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+
     /// Instances of url-scan by state.
     pub(crate) async fn states(&mut self) -> BTreeMap<String, i64> {
-        let query = "SELECT state, count(*) FROM knarr.instance WHERE saga = 'url-scan' \
-                     GROUP BY state";
-        let rows = sqlx::query(query).fetch_all(&mut self.connection).await;
-        rows.expect("instances").iter().map(|row| (row.get(0), row.get(1))).collect()
+        self.groups(
+            "SELECT state, count(*) FROM knarr.instance WHERE saga = 'url-scan' GROUP BY state",
+        )
+        .await
     }
 
     /// Instances that have not ended.

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod calls;
+mod crashes;
 mod failing;
 mod faults;
 mod guard;
@@ -14,6 +15,7 @@ mod nodes;
 mod ordered;
 mod outbox;
 mod outgoing;
+mod peers;
 mod purges;
 mod races;
 mod recover;

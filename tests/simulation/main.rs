@@ -143,6 +143,8 @@ const HAPPENS: &[&str] = &[
     "refused",
     "answered",
     "answered again",
+    "died of a message",
+    "convicted",
 ];
 
 fn is_noticed(mutation: Mutation) {
@@ -225,4 +227,26 @@ fn s0_14_a_release_under_the_old_id_is_noticed() {
 #[test]
 fn s0_13_withdrawn_messages_that_are_sent_are_noticed() {
     is_noticed(Mutation::WithdrawnIgnored);
+}
+
+/// Worlds in which processes die of messages only, and one death is enough.
+fn killers_alone(plan: &mut Plan) {
+    plan.killers = true;
+    plan.crash_budget = 1;
+    plan.faults.crash = 0;
+}
+
+#[test]
+fn row_018_where_processes_die_of_messages_only_one_death_convicts_no_innocent() {
+    let broken = each(0..60, |seed| {
+        let mut plan = Plan::of(seed);
+        killers_alone(&mut plan);
+        told(seed, &simulate(&plan))
+    });
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn row_018_an_intent_that_blames_the_whole_batch_is_noticed() {
+    is_noticed_in(Mutation::IntentForTheWholeBatch, killers_alone);
 }

@@ -10,7 +10,9 @@ CREATE TABLE endpoint (
     holder        BLOB,
     stop          TEXT,
     closed        INTEGER NOT NULL GENERATED ALWAYS AS (
-        state = 'halted' OR (state = 'paused' AND coalesce(stop ->> '$.internalToo', 0))) VIRTUAL
+        state = 'halted' OR (state = 'paused' AND coalesce(stop ->> '$.internalToo', 0))) VIRTUAL,
+    -- A process died not long ago: batches write what they are about to decide.
+    watched_until INTEGER
 ) STRICT, WITHOUT ROWID;
 
 -- Scripts that made or changed the sagas' own tables.
@@ -22,9 +24,35 @@ CREATE TABLE saga_migration (
     PRIMARY KEY (saga, name)
 ) STRICT, WITHOUT ROWID;
 
+-- `worked` and `failed`: how its attempts went lately.
 CREATE TABLE node (
     id          BLOB    PRIMARY KEY,
-    lease_until INTEGER NOT NULL
+    lease_until INTEGER NOT NULL,
+    worked      INTEGER NOT NULL DEFAULT 0,
+    failed      INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- What lanes are about to decide, written only while an endpoint is in crash-watch. `messages` is a
+-- JSON array of ids as hex digits.
+CREATE TABLE intent (
+    node     BLOB    NOT NULL,
+    endpoint TEXT    NOT NULL,
+    lane     INTEGER NOT NULL,
+    saga     TEXT    NOT NULL,
+    messages TEXT    NOT NULL,
+    alone    INTEGER NOT NULL,
+    at       INTEGER NOT NULL,
+    PRIMARY KEY (node, endpoint, lane)
+) STRICT, WITHOUT ROWID;
+
+-- What a process had in hand when it died. `died`: how many died of it alone, the last time at `last`.
+CREATE TABLE suspect (
+    message_id BLOB    NOT NULL,
+    endpoint   TEXT    NOT NULL,
+    died       INTEGER NOT NULL,
+    last       INTEGER,
+    at         INTEGER NOT NULL,
+    PRIMARY KEY (message_id, endpoint)
 ) STRICT, WITHOUT ROWID;
 
 -- Which nodes serve which endpoints, and what each did when one stopped last (JSON).

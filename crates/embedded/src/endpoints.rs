@@ -8,13 +8,11 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::Error;
-use crate::rows::{get, json, micros, name, readable, some_id, some_json_column};
+use crate::rows::{get, json, micros, name, readable, some_id, some_instant, some_json_column};
 
 const MAKE: &str = "INSERT INTO endpoint (name) VALUES (?1) ON CONFLICT (name) DO NOTHING";
-const FIND: &str =
-    "SELECT name, state, epoch, guard_version, holder, stop FROM endpoint WHERE name = ?1";
-const ALL: &str =
-    "SELECT name, state, epoch, guard_version, holder, stop FROM endpoint ORDER BY name";
+const FIND: &str = "SELECT name, state, epoch, guard_version, holder, stop, watched_until FROM endpoint WHERE name = ?1";
+const ALL: &str = "SELECT name, state, epoch, guard_version, holder, stop, watched_until FROM endpoint ORDER BY name";
 /// ?2 is the node, ?3 now. Only a live node takes it, and from no live node.
 const HOLD: &str = "UPDATE endpoint SET holder = ?2 WHERE name = ?1
     AND EXISTS (SELECT 1 FROM node WHERE node.id = ?2 AND node.lease_until > ?3)
@@ -117,5 +115,6 @@ fn read(row: &SqliteRow) -> Result<EndpointRow, Error> {
         guard_version: get(row, 3)?,
         holder: some_id(row, 4)?,
         stop: some_json_column(row, 5)?,
+        watched_until: some_instant(row, 6)?,
     })
 }

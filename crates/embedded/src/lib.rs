@@ -24,6 +24,8 @@ mod claims;
 mod commit;
 mod consumer;
 mod correlation;
+mod crash;
+mod crash_watch;
 mod due;
 mod endpoints;
 mod error;

@@ -16,7 +16,6 @@ const JOIN: &str = "INSERT INTO node (id, lease_until) VALUES (?1, ?2)
 const RENEW: &str = "UPDATE node SET lease_until = ?2 WHERE id = ?1 AND lease_until > ?3";
 const LEAVE: &str = "DELETE FROM node WHERE id = ?1";
 const IS_ALIVE: &str = "SELECT 1 FROM node WHERE id = ?1 AND lease_until > ?2";
-const FORGET_ALL: &str = "DELETE FROM node";
 const SERVES_NOTHING: &str = "DELETE FROM served WHERE ?1 IS NULL OR node = ?1";
 /// ?2 is the node, ?4 now. Only a live node serves.
 const SERVES: &str = "INSERT INTO served (endpoint, node, report)
@@ -25,6 +24,7 @@ const SERVES: &str = "INSERT INTO served (endpoint, node, report)
 const SERVED_BY: &str = "SELECT s.node, s.report FROM served s
     JOIN node n ON n.id = s.node AND n.lease_until > ?2
     WHERE s.endpoint = ?1 ORDER BY s.node";
+const END_ALL: &str = "UPDATE node SET lease_until = min(lease_until, ?1)";
 const FREE_TIMERS: &str =
     "UPDATE timer SET node = NULL WHERE node = ?1 AND (?2 IS NULL OR endpoint = ?2)";
 const FREE_PARKED: &str =
@@ -34,7 +34,7 @@ const FREE_CALLS: &str = "UPDATE activity
     SET node = NULL, attempt = attempt - (ended IS NULL)
     WHERE node = ?1 AND (?2 IS NULL OR endpoint = ?2)";
 
-fn until(now: DateTime<Utc>, lease: Duration) -> i64 {
+pub(crate) fn until(now: DateTime<Utc>, lease: Duration) -> i64 {
     let lease = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX);
     micros(now).saturating_add(lease)
 }
@@ -119,9 +119,13 @@ pub(crate) async fn served_by(
         .collect()
 }
 
-/// Ends every lease. At opening: whoever holds the file's lock knows that no other node lives.
-pub(crate) async fn forget_all(connection: &mut SqliteConnection) -> Result<(), Error> {
+/// Ends every lease. At opening: whoever holds the file's lock knows that no other node lives. Those
+/// that did not leave have died, and are buried like others.
+pub(crate) async fn end_all(
+    connection: &mut SqliteConnection,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     sqlx::query(SERVES_NOTHING).bind(None::<uuid::Uuid>).execute(&mut *connection).await?;
-    sqlx::query(FORGET_ALL).execute(connection).await?;
+    sqlx::query(END_ALL).bind(micros(now)).execute(connection).await?;
     Ok(())
 }

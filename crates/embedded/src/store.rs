@@ -26,8 +26,8 @@ use crate::queues::Queues;
 use crate::settings::Settings;
 use crate::writer::Ended;
 use crate::{
-    activities, due, endpoints, instances, journal, load, nodes, outbox, parked, permits, queue,
-    timers,
+    activities, crash, due, endpoints, instances, journal, load, nodes, outbox, parked, permits,
+    queue, timers,
 };
 
 /// A store in one SQLite file. Clones are handles on the same file.
@@ -52,9 +52,10 @@ impl Store {
     /// wanted, [`Error::Unusable`] for a foreign or unreachable file.
     pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Store, Error> {
         let file = File::open(settings, clock).await?;
-        file.write(|connection| {
+        let now = file.clock.now();
+        file.write(move |connection| {
             async move {
-                nodes::forget_all(connection).await?;
+                nodes::end_all(connection, now).await?;
                 queue::deliver_again(connection).await?;
                 Ok(Ended::Kept(()))
             }
@@ -200,7 +201,14 @@ impl knarr_model::ports::Store for Store {
     }
 
     async fn leave(&self, node: NodeId) -> Result<(), StoreError> {
-        self.keep(move |c| nodes::leave(c, node).boxed()).await?;
+        self.keep(move |c| {
+            async move {
+                crash::forget_intents(c, node).await?;
+                nodes::leave(c, node).await
+            }
+            .boxed()
+        })
+        .await?;
         self.hint();
         Ok(())
     }

@@ -28,7 +28,13 @@ pub(crate) struct Incoming {
     pub(crate) lost: u8,
     /// That it is in hand, from its lane's door until it is settled.
     pub(crate) held: Option<Held>,
+    /// A process may have died of it: nothing else is decided with it, nor beside it.
+    pub(crate) suspect: bool,
 }
+
+/// Deliveries that the broker counted, from which on a message is written down before it is decided:
+/// once is a stop or a lost connection.
+const DELIVERED_OFTEN: u32 = 2;
 
 /// What it says.
 #[derive(Clone)]
@@ -46,6 +52,8 @@ pub(crate) enum Source {
         receipt: Receipt,
         settler: Arc<dyn Settler>,
         raw: Raw,
+        /// The broker's own count of earlier deliveries.
+        delivered: u32,
     },
     /// `placed`: its row names the instance, so that whatever wakes the instance's rows finds it.
     Parked {
@@ -106,6 +114,11 @@ impl Incoming {
     /// How often its instance was not there.
     pub(crate) fn misses(&self) -> u32 {
         if self.waited_for_instance() { self.attempt } else { 0 }
+    }
+
+    /// Whether it came so often that processes may be dying of it, before anybody has noticed.
+    pub(crate) fn came_often(&self) -> bool {
+        matches!(self.source, Source::Broker { delivered, .. } if delivered >= DELIVERED_OFTEN)
     }
 
     fn waited_for_instance(&self) -> bool {

@@ -129,6 +129,7 @@ impl Engine {
         let (alive, ended) = mpsc::channel(1);
         let start = Starter { shared: shared.clone(), alive };
         start.spawn("lease", dispatch::keep_lease(shared.clone()).boxed());
+        start.spawn("rounds", dispatch::look_round(shared.clone()).boxed());
         for (serving, lane_seats) in seats {
             start.endpoint(serving, lane_seats);
         }
@@ -190,6 +191,8 @@ fn lay_lanes(
         consuming: AtomicBool::new(false),
         attached: AtomicBool::new(false),
         hand: Hand::new(clock.clone()),
+        read: AtomicBool::new(false),
+        committed: parking_lot::Mutex::default(),
     };
     (Arc::new(serving), lane_seats, relay_seats)
 }
@@ -302,10 +305,15 @@ fn health(shared: &Shared) -> Health {
     if let Err(reason) = shared.ports.transport.health() {
         unready.push(format!("broker: {reason}"));
     }
-    if !shared.node.is_valid(shared.ports.clock.monotonic()) {
+    if let Some(why) = shared.standing.why() {
+        unready.push(format!("this process stands back: {why}"));
+    } else if !shared.node.is_valid(shared.ports.clock.monotonic()) {
         unready.push("store: the lease is not renewed".to_owned());
     }
     for (name, serving) in &shared.endpoints {
+        if !serving.read.load(Ordering::Relaxed) {
+            unready.push(format!("store: the row of endpoint {name} is not read yet"));
+        }
         let open = *serving.admission.borrow() == Admission::Go;
         if open && !serving.consuming.load(Ordering::Relaxed) {
             unready.push(format!("endpoint {name} is not consuming"));

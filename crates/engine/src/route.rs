@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use knarr_model::topology::is_reserved;
-use knarr_model::work::{EndedCall, Parked, RowKind, Timer};
+use knarr_model::work::{EndedCall, Parked, ParkedReason, RowKind, Timer};
 use knarr_model::{Class, Digest, Envelope, InstanceId, MessageId, NodeId};
 use knarr_saga::definition::{BadMessage, Correlated, Definition, Target};
 
@@ -20,6 +20,7 @@ pub(crate) fn of_parked(
         id: parked.message_id,
         digest: parked.digest,
         body: of_envelope(saga, parked.envelope),
+        suspect: parked.reason == ParkedReason::Suspect,
         source: Source::Parked {
             row: parked.id,
             node,
@@ -46,6 +47,7 @@ pub(crate) fn of_timer(timer: Timer, node: NodeId, now: chrono::DateTime<chrono:
         body: Body::Timer(Box::new(timer)),
         lost: 0,
         held: None,
+        suspect: false,
     }
 }
 
@@ -64,6 +66,7 @@ pub(crate) fn of_ended(
         received_at: now,
         lost: 0,
         held: None,
+        suspect: false,
     }
 }
 

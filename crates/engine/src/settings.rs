@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use knarr_guard::BreakerSettings;
+use knarr_guard::{BreakerSettings, CrashSettings, PeerSettings};
 
 /// How the engine works. Every channel, batch, retry and wait has its bound here.
 #[derive(Clone, Debug)]
@@ -67,6 +67,10 @@ pub struct Settings {
     pub mirror_errors: bool,
     /// When so many messages fail that the endpoint is paused instead.
     pub breaker: BreakerSettings,
+    /// How messages are dealt with that a process had in hand when it died.
+    pub crash: CrashSettings,
+    /// When this process takes itself for broken, because its peers do better.
+    pub peers: PeerSettings,
     /// Rules switched off, in test builds only.
     #[cfg(feature = "mutations")]
     pub mutations: Mutations,
@@ -117,6 +121,8 @@ impl Default for Settings {
             publish_faults: true,
             mirror_errors: false,
             breaker: BreakerSettings::default(),
+            crash: CrashSettings::default(),
+            peers: PeerSettings::default(),
             #[cfg(feature = "mutations")]
             mutations: Mutations::default(),
         }
@@ -137,6 +143,8 @@ pub struct Mutations {
     pub finish_before_confirm: bool,
     /// Messages of purged runs are sent all the same.
     pub ignore_withdrawn: bool,
+    /// Every message of a batch is blamed for a death, as if it had been alone.
+    pub intent_for_the_whole_batch: bool,
 }
 
 #[cfg(feature = "mutations")]
@@ -155,6 +163,7 @@ pub(crate) struct Mutations {
     pub(crate) ignore_parked: bool,
     pub(crate) finish_before_confirm: bool,
     pub(crate) ignore_withdrawn: bool,
+    pub(crate) intent_for_the_whole_batch: bool,
 }
 
 #[cfg(not(feature = "mutations"))]
@@ -166,6 +175,7 @@ impl Settings {
             ignore_parked: false,
             finish_before_confirm: false,
             ignore_withdrawn: false,
+            intent_for_the_whole_batch: false,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use knarr_guard::notice::Sender;
 use knarr_guard::{Admission, Blocks, Breaker, GUARD, Moment, Order, Tokens, admit};
 use knarr_model::commit::Key;
@@ -16,12 +17,13 @@ use knarr_model::work::Chunk;
 use knarr_model::{InstanceId, Name, NodeId, RetryPolicy, RowId};
 use knarr_saga::definition::Definition;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc, watch};
 
 use crate::delivery::Incoming;
 use crate::hand::Hand;
 use crate::node::Node;
 use crate::settings::Settings;
+use crate::standing::Standing;
 use crate::telemetry::Counters;
 use crate::unsent::Unsent;
 use crate::waits::Waits;
@@ -52,7 +54,7 @@ pub(crate) struct Shared {
     pub(crate) host: Host,
     pub(crate) endpoints: BTreeMap<Name, Arc<Serving>>,
     /// Turns on the road: see [`Settings::concurrent_batches`].
-    pub(crate) turns: Semaphore,
+    turns: Semaphore,
     /// Rows may be due: look now.
     pub(crate) due: Notify,
     /// Calls may be waiting: look now.
@@ -68,6 +70,13 @@ pub(crate) struct Shared {
     reclaim_until: AtomicU64,
     /// The process should be restarted: too many given-up threads.
     pub(crate) exhausted: AtomicBool,
+    /// When it began, by the clock port.
+    pub(crate) since: DateTime<Utc>,
+    /// Whether it has been looked whether processes died before this one began: nothing is decided
+    /// before.
+    pub(crate) looked: watch::Sender<bool>,
+    /// How attempts went here lately, and whether this process does far worse than its peers.
+    pub(crate) standing: Standing,
 }
 
 /// One endpoint that this engine serves.
@@ -95,6 +104,10 @@ pub(crate) struct Serving {
     pub(crate) attached: AtomicBool,
     /// What this node holds of the endpoint.
     pub(crate) hand: Arc<Hand>,
+    /// Whether its row has been read: before that, nobody knows whether it should consume.
+    pub(crate) read: AtomicBool,
+    /// When a batch was last committed that was no suspect's try.
+    pub(crate) committed: Mutex<Option<DateTime<Utc>>>,
 }
 
 /// Counts that only inform, gathered between two writes.
@@ -185,6 +198,7 @@ impl Shared {
     ) -> Self {
         let turns = Semaphore::new(settings.concurrent_batches.max(1));
         let node = Node::new(NodeId(ports.clock.new_id()));
+        let since = ports.clock.now();
         Shared {
             ports,
             settings,
@@ -201,7 +215,19 @@ impl Shared {
             doubts: AtomicU64::new(0),
             reclaim_until: AtomicU64::new(0),
             exhausted: AtomicBool::new(false),
+            since,
+            looked: watch::Sender::new(false),
+            standing: Standing::default(),
         }
+    }
+
+    /// Waits for a turn on the road; for all of them when nothing else is to be decided meanwhile.
+    pub(crate) async fn turns(
+        &self,
+        alone: bool,
+    ) -> Result<SemaphorePermit<'_>, tokio::sync::AcquireError> {
+        let all = u32::try_from(self.settings.concurrent_batches.max(1)).unwrap_or(u32::MAX);
+        self.turns.acquire_many(if alone { all } else { 1 }).await
     }
 
     /// Rows claimed by this node are to be offered again unless it holds them.
@@ -238,6 +264,7 @@ impl Shared {
     pub(crate) fn admit(&self, serving: &Serving, row: &EndpointRow) -> Admission {
         match admit(row) {
             Admission::Return => Admission::Return,
+            _ if self.standing.is_back() => Admission::Wait,
             _ if is_held(serving, row) && row.holder != Some(self.node.id()) => Admission::Wait,
             admission => admission,
         }

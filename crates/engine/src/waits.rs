@@ -129,6 +129,7 @@ mod tests {
                 guard_version: 0,
                 stop: None,
                 holder: None,
+                watched_until: None,
             },
             instances: [(id, instance)].into(),
             unreadable: BTreeMap::new(),

@@ -14,10 +14,12 @@ mod halted;
 pub mod incident;
 pub mod notice;
 pub mod order;
+pub mod peers;
 pub mod purge;
 pub mod release;
 #[cfg(test)]
 mod scenes;
+pub mod suspect;
 pub mod token;
 pub mod verdict;
 
@@ -28,5 +30,7 @@ pub use contain::{Failing, Failure, contain};
 pub use desk::{Answer, Desk, Error};
 pub use halted::NodeHalt;
 pub use order::{GUARD, Moment, Order};
+pub use peers::{Lately, PeerSettings, stands_out};
+pub use suspect::{CrashSettings, Holder, Trial};
 pub use token::{CallToken, Tokens};
 pub use verdict::{Verdict, judge};

@@ -20,6 +20,7 @@ pub(crate) fn open() -> EndpointRow {
         guard_version: 0,
         stop: None,
         holder: None,
+        watched_until: None,
     }
 }
 

@@ -16,7 +16,9 @@ CREATE TABLE endpoint (
     holder        uuid,
     stop          text,
     -- Nothing is claimed or started: halted, or a pause that holds back what waits.
-    closed        boolean NOT NULL DEFAULT false
+    closed        boolean NOT NULL DEFAULT false,
+    -- A process died not long ago: batches write what they are about to decide.
+    watched_until timestamptz
 );
 
 -- Scripts that made or changed the sagas' own tables.
@@ -28,9 +30,34 @@ CREATE TABLE saga_migration (
     PRIMARY KEY (saga, name)
 );
 
+-- `worked` and `failed`: how its attempts went lately.
 CREATE TABLE node (
     id          uuid        PRIMARY KEY,
-    lease_until timestamptz NOT NULL
+    lease_until timestamptz NOT NULL,
+    worked      bigint      NOT NULL DEFAULT 0,
+    failed      bigint      NOT NULL DEFAULT 0
+);
+
+-- What lanes are about to decide, written only while an endpoint is in crash-watch.
+CREATE TABLE intent (
+    node     uuid        NOT NULL,
+    endpoint text        COLLATE "C" NOT NULL,
+    lane     bigint      NOT NULL,
+    saga     text        COLLATE "C" NOT NULL,
+    messages uuid[]      NOT NULL,
+    alone    boolean     NOT NULL,
+    at       timestamptz NOT NULL,
+    PRIMARY KEY (node, endpoint, lane)
+);
+
+-- What a process had in hand when it died. `died`: how many died of it alone, the last time at `last`.
+CREATE TABLE suspect (
+    message_id uuid        NOT NULL,
+    endpoint   text        COLLATE "C" NOT NULL,
+    died       bigint      NOT NULL,
+    last       timestamptz,
+    at         timestamptz NOT NULL,
+    PRIMARY KEY (message_id, endpoint)
 );
 
 -- Which nodes serve which endpoints, and what each did when one stopped last (JSON).

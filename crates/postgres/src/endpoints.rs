@@ -19,7 +19,7 @@ const EXCLUSIVE_FENCE: &str = "SELECT pg_advisory_xact_lock($1, $2)";
 
 /// Statement (b) of a commit.
 const ONE: &str = "
-SELECT name, state, epoch, guard_version, stop, holder
+SELECT name, state, epoch, guard_version, stop, holder, watched_until
 FROM endpoint WHERE name = $1";
 
 const MAKE: &str = "INSERT INTO endpoint (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
@@ -30,7 +30,7 @@ SET state = $2, epoch = $3, guard_version = $4, holder = $5, stop = $6, closed =
 WHERE name = $1";
 
 const ALL: &str = "
-SELECT name, state, epoch, guard_version, stop, holder
+SELECT name, state, epoch, guard_version, stop, holder, watched_until
 FROM endpoint ORDER BY name COLLATE \"C\"";
 
 /// Whether node `$2` may take endpoint `$1`: it is alive and no living node has it.
@@ -157,6 +157,7 @@ fn read(row: &PgRow) -> Result<EndpointRow, String> {
         guard_version: rows::get(row, "guard_version")?,
         holder: rows::get::<Option<Uuid>>(row, "holder")?.map(NodeId),
         stop: rows::maybe_json(row, "stop")?,
+        watched_until: rows::get(row, "watched_until")?,
         name,
     })
 }

@@ -6,6 +6,8 @@ mod blocks;
 mod claims;
 mod commit;
 mod correlation;
+mod crash;
+mod crash_watch;
 mod due;
 mod endpoints;
 mod error;

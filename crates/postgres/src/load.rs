@@ -27,7 +27,7 @@ wanted AS MATERIALIZED (
   SELECT unnest($4::uuid[]) AS id UNION SELECT instance FROM hit)
 SELECT 0 AS kind, NULL::uuid AS id, state, stop AS data, NULL::text AS book,
        epoch AS run, guard_version AS version, NULL::bigint AS definition_version,
-       holder AS incident, NULL::bool AS free, NULL::bytea AS digest, NULL::timestamptz AS at
+       holder AS incident, NULL::bool AS free, NULL::bytea AS digest, watched_until AS at
 FROM endpoint WHERE name = $2
 UNION ALL
 SELECT 1, id, state, data, book, run, version, definition_version, incident, NULL, NULL, NULL
@@ -144,5 +144,6 @@ fn endpoint(load: &Load, row: &PgRow) -> Result<EndpointRow, String> {
         guard_version: rows::get(row, "version")?,
         holder: rows::get::<Option<Uuid>>(row, "incident")?.map(NodeId),
         stop: rows::maybe_json(row, "data")?,
+        watched_until: rows::get(row, "at")?,
     })
 }

@@ -16,10 +16,6 @@ INSERT INTO node (id, lease_until)
 VALUES ($1, clock_timestamp() + $2 * interval '1 microsecond')
 ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
 
-/// Nodes that died long ago. A row that such a node left behind is free with or without this one.
-const FORGET_DEAD: &str =
-    "DELETE FROM node WHERE lease_until < clock_timestamp() - interval '1 day'";
-
 /// What such nodes served.
 const FORGET_SERVED: &str =
     "DELETE FROM served WHERE NOT EXISTS (SELECT FROM node WHERE node.id = served.node)";
@@ -49,7 +45,6 @@ pub(crate) async fn join(
     node: Uuid,
     lease: Duration,
 ) -> Result<(), Failed> {
-    sqlx::query(FORGET_DEAD).execute(&mut *connection).await?;
     sqlx::query(FORGET_SERVED).execute(&mut *connection).await?;
     sqlx::query(JOIN).bind(node).bind(micros(lease)).execute(connection).await?;
     Ok(())
@@ -108,6 +103,6 @@ pub(crate) async fn give_back(
     parked::give_back(connection, node, endpoint).await
 }
 
-fn micros(lease: Duration) -> i64 {
+pub(crate) fn micros(lease: Duration) -> i64 {
     i64::try_from(lease.as_micros()).unwrap_or(i64::MAX)
 }

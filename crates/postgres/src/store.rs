@@ -27,7 +27,7 @@ use crate::schema::{LockKey, Schema};
 use crate::session::warn_of_unsafe_settings;
 use crate::settings::Settings;
 use crate::signal::{Carriers, Made, Signal};
-use crate::{activities, endpoints, journal, load, migrate, nodes, origins, outbox, parked};
+use crate::{activities, crash, endpoints, journal, load, migrate, nodes, origins, outbox, parked};
 use crate::{due, instances, permits, timers};
 
 /// A store over Postgres 15 or newer. Clones share their connections.
@@ -248,7 +248,13 @@ impl knarr_model::ports::Store for Store {
     async fn leave(&self, node: NodeId) -> Result<(), StoreError> {
         self.pools()
             .control
-            .transact(move |connection| nodes::leave(connection, node.0).boxed())
+            .transact(move |connection| {
+                async move {
+                    crash::forget_intents(&mut *connection, node.0).await?;
+                    nodes::leave(connection, node.0).await
+                }
+                .boxed()
+            })
             .await?;
         self.inner.signal.made(Made::anything());
         Ok(())

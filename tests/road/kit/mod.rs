@@ -1,6 +1,7 @@
 //! What the road's tests stand on: broker, store, outside world, nodes, and two small sagas.
 
 mod acts;
+mod crash;
 mod desk;
 mod due;
 mod errand;

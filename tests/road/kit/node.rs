@@ -20,7 +20,7 @@ use tokio::task::AbortHandle;
 
 use super::outside::{Asker, Darer, Outside};
 use super::shelf::{Door, Reach, Shelf};
-use super::watch::{Stuck, Watch};
+use super::watch::Watch;
 use super::wire::{Broker, Wire};
 
 /// What all nodes share.
@@ -161,14 +161,15 @@ impl LaneThread for Lane {
                 tokio::time::sleep(half).await;
             }
             let outcome = catch_unwind(AssertUnwindSafe(work));
+            let stuck = watch.is_stuck();
             let held = watch.hold(node);
             if !half.is_zero() {
                 tokio::time::sleep(half).await;
             }
             watch.end(node, &held);
             match outcome {
+                _ if stuck => std::future::pending().await,
                 Ok(()) => {}
-                Err(panic) if panic.is::<Stuck>() => std::future::pending().await,
                 Err(panic) => resume_unwind(panic),
             }
         }

@@ -49,16 +49,28 @@ pub(crate) struct Outside {
     clock: Arc<dyn Clock>,
     scripts: Mutex<BTreeMap<String, VecDeque<Answer>>>,
     tried: Mutex<Vec<Tried>>,
+    /// The node on which nothing works.
+    broken: Mutex<Option<usize>>,
 }
 
 impl Outside {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Outside { clock, scripts: Mutex::default(), tried: Mutex::default() }
+        Outside {
+            clock,
+            scripts: Mutex::default(),
+            tried: Mutex::default(),
+            broken: Mutex::default(),
+        }
     }
 
     /// The next attempts at `what` go like this; after them it is answered at once.
     pub(crate) fn script(&self, what: &str, answers: impl IntoIterator<Item = Answer>) {
         self.scripts.lock().entry(what.to_owned()).or_default().extend(answers);
+    }
+
+    /// From now on every attempt on this node fails, and on no other.
+    pub(crate) fn break_node(&self, node: Option<usize>) {
+        *self.broken.lock() = node;
     }
 
     /// Attempts at `what`, in order.
@@ -93,6 +105,9 @@ impl Outside {
             ended: None,
         });
         let _end = End { outside: self.clone(), number, token: attempt.token.clone() };
+        if *self.broken.lock() == Some(node) {
+            return Err(Failure::transient("resolver", "no address for anything"));
+        }
         let answer = self.scripts.lock().get_mut(what).and_then(VecDeque::pop_front);
         match answer {
             None => Ok("fine".to_owned()),

@@ -33,6 +33,8 @@ pub(crate) enum Op {
     ClaimCalls,
     Record,
     Outbox,
+    /// What crash-watch writes down.
+    Intent,
     /// A verb of the guard.
     Fence,
     /// What the guard asks without the fence.
@@ -62,6 +64,7 @@ struct DoorState {
     faults: BTreeMap<Op, VecDeque<Fault>>,
     /// How long a question takes to get there, and its answer to come back.
     slow: BTreeMap<Op, (Duration, Duration)>,
+    asked: BTreeMap<Op, u32>,
 }
 
 impl Door {
@@ -80,8 +83,14 @@ impl Door {
         self.state.lock().slow.insert(op, (there, back));
     }
 
+    /// How many questions of this kind the node has asked.
+    pub(crate) fn asked(&self, op: Op) -> u32 {
+        self.state.lock().asked.get(&op).copied().unwrap_or(0)
+    }
+
     fn meet(&self, op: Op) -> (bool, Option<Fault>, Duration, Duration) {
         let mut state = self.state.lock();
+        *state.asked.entry(op).or_default() += 1;
         let fault = state.faults.get_mut(&op).and_then(VecDeque::pop_front);
         let (there, back) = state.slow.get(&op).copied().unwrap_or_default();
         (state.shut, fault, there, back)

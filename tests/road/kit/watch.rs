@@ -17,9 +17,6 @@ use knarr_saga::check::Finding;
 use knarr_saga::definition::{BadMessage, Cause, Correlated, Decision, Definition, Event, Live};
 use parking_lot::Mutex;
 
-/// What a lane's thread is stopped with when its message is never to come back.
-pub(crate) struct Stuck;
-
 /// One event that a machine was asked about.
 #[derive(Clone, Debug)]
 pub(crate) struct Decided {
@@ -39,6 +36,8 @@ struct Seen {
     decided: Vec<Decided>,
     /// Messages that never come back from being decided.
     stuck: BTreeSet<MessageId>,
+    /// The lane that decides now never comes back.
+    is_stuck: bool,
     /// Instances decided since a lane last asked.
     fresh: Vec<InstanceId>,
     lanes: BTreeMap<String, usize>,
@@ -126,10 +125,17 @@ impl Watch {
         seen.decided.push(Decided { id, at, state: state.to_owned() });
         seen.fresh.push(instance);
         let stuck = seen.stuck.contains(&id);
+        seen.is_stuck |= stuck;
         drop(seen);
         if stuck {
-            resume_unwind(Box::new(Stuck));
+            // Whatever becomes of the panic, the lane is not heard of again.
+            resume_unwind(Box::new("stuck"));
         }
+    }
+
+    /// Whether the lane that has just decided is stuck instead.
+    pub(super) fn is_stuck(&self) -> bool {
+        std::mem::take(&mut self.seen.lock().is_stuck)
     }
 }
 

@@ -186,7 +186,15 @@ impl Records for Doors {
         let state = EndpointState::Halted;
         let holder = Some(knarr_model::NodeId(id(9)));
         let name = "url-scan".into();
-        Ok(vec![EndpointRow { name, state, epoch: 4, guard_version: 0, holder, stop: None }])
+        Ok(vec![EndpointRow {
+            name,
+            state,
+            epoch: 4,
+            guard_version: 0,
+            holder,
+            stop: None,
+            watched_until: None,
+        }])
     }
 
     async fn quarantine(

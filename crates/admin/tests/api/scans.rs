@@ -53,7 +53,15 @@ pub(crate) fn sender() -> Sender {
 }
 
 pub(crate) fn endpoint(state: EndpointState) -> EndpointRow {
-    EndpointRow { name: SCAN.into(), state, epoch: 1, guard_version: 0, holder: None, stop: None }
+    EndpointRow {
+        name: SCAN.into(),
+        state,
+        epoch: 1,
+        guard_version: 0,
+        holder: None,
+        stop: None,
+        watched_until: None,
+    }
 }
 
 /// A run in state Scanning with one timer.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use knarr_model::durations::later;
 use knarr_model::fault::{Failure, FailureKind};
+use knarr_model::ports::crash::Used;
 use knarr_model::ports::{Activity, Attempt, Permits};
 use knarr_model::work::{ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, EndedCall};
 use knarr_model::{NodeId, RetryPolicy};
@@ -224,6 +225,7 @@ async fn record(shared: Arc<Shared>, mut from: mpsc::Receiver<Ended>) {
         for (ended, taken) in ended.drain(..).zip(taken) {
             shared.node.let_go([ended.task.id]);
             shared.counters.late_attempts.add(usize::from(!taken));
+            tell_standing(&shared, &ended);
             match ended.outcome {
                 AttemptOutcome::Ended(end) if taken => {
                     deliver(&shared, node, ended.task, end).await;
@@ -234,6 +236,19 @@ async fn record(shared: Arc<Shared>, mut from: mpsc::Receiver<Ended>) {
                 _ => {}
             }
         }
+    }
+}
+
+/// Notes how an attempt went, for the comparison with other nodes.
+fn tell_standing(shared: &Shared, ended: &Ended) {
+    let (standing, now) = (&shared.standing, shared.ports.clock.monotonic());
+    match &ended.outcome {
+        AttemptOutcome::Ended(CallEnd::Done(_)) => standing.worked(now, 1),
+        AttemptOutcome::Ended(CallEnd::Failed(_)) => standing.failed(now, None),
+        AttemptOutcome::Again { used: true, .. } => {
+            standing.failed(now, Some(Used::Call(ended.task.id)));
+        }
+        AttemptOutcome::Again { used: false, .. } => {}
     }
 }
 

@@ -14,6 +14,14 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
     let mut failures = 0;
     while !shared.is_stopping() {
         let node = shared.node.id();
+        if shared.standing.is_back() {
+            if joined {
+                leave(&shared, node).await;
+            }
+            joined = false;
+            shared.pause(settings.poll).await;
+            continue;
+        }
         let asked_at = clock.monotonic();
         let answer = if joined {
             shared.ports.store.renew(node, settings.lease).await
@@ -46,6 +54,14 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
             }
         }
     }
+}
+
+/// Leaves everything to the others: what this node claimed, holds and was to publish.
+async fn leave(shared: &Shared, node: NodeId) {
+    if let Err(error) = shared.ports.store.leave(node).await {
+        tracing::warn!(%node, "the lease runs out by itself: {error}");
+    }
+    shared.node.replace(NodeId(shared.ports.clock.new_id()));
 }
 
 /// Waits until the lease is known to run. `false` at a stop.

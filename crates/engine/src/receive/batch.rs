@@ -1,11 +1,14 @@
 //! One batch: load, step each, commit, settle; halved when the store refuses its data.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use knarr_guard::{Admission, Blocks};
 use knarr_model::commit::{Key, Origin};
+use knarr_model::ports::crash::Intent;
 use knarr_model::ports::spawn::LaneThread;
 use knarr_model::ports::store::{EndpointRow, EndpointState, Load, Loaded, StoreError};
 use knarr_model::ports::transport::Settlement;
@@ -16,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::effects::Sender;
-use super::fate::{Fate, FateKind};
+use super::fate::Fate;
 use super::fold::{Forced, Situation};
 use super::returned::return_all;
 use super::router;
@@ -33,16 +36,30 @@ pub(super) struct Batches {
     outbox: mpsc::Sender<Handed>,
     finished: Arc<Finished>,
     most: usize,
+    /// The lane's number.
+    pub(super) lane: u32,
+    /// The batch is one suspect, and this process decides nothing else.
+    pub(super) alone: bool,
 }
 
 /// What is learnt about a batch while it goes round.
 #[derive(Default)]
 pub(super) struct Round {
-    forced: BTreeMap<MessageId, Forced>,
+    pub(super) forced: BTreeMap<MessageId, Forced>,
     origins: BTreeMap<(InstanceId, u32), Option<Origin>>,
     /// Keys that behaviours took, looked up once they turned out to be there.
     keys: BTreeSet<Key>,
     failures: u32,
+    /// What was written down in crash-watch.
+    pub(super) written: Written,
+}
+
+/// What was written down before a batch was decided.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) intent: Option<Intent>,
+    /// The suspect was decided, and the process lives.
+    pub(super) through: bool,
 }
 
 /// What to do after one try.
@@ -63,17 +80,20 @@ impl Batches {
     pub(super) fn new(
         shared: Arc<Shared>,
         serving: Arc<Serving>,
-        name: String,
+        (name, lane): (String, u32),
         outbox: mpsc::Sender<Handed>,
         finished: Arc<Finished>,
     ) -> Self {
         let thread = shared.ports.spawn.lane_thread(&name);
         let most = shared.settings.max_batch;
-        Batches { shared, serving, name, thread, outbox, finished, most }
+        let alone = false;
+        Batches { shared, serving, name, thread, outbox, finished, most, lane, alone }
     }
 
-    /// Runs a batch to its end. Returns what lost a race and goes first in the next batch.
-    pub(super) async fn run(&mut self, batch: Vec<Incoming>) -> Vec<Incoming> {
+    /// Runs a batch to its end; one that is `alone` is a single suspect. Returns what lost a race,
+    /// or was found to be suspected, and goes first in the next batch.
+    pub(super) async fn run(&mut self, batch: Vec<Incoming>, alone: bool) -> Vec<Incoming> {
+        self.alone = alone;
         let mut round = Round::default();
         let mut lost = Vec::new();
         // Parts of the batch still to run, the first of them last.
@@ -98,6 +118,7 @@ impl Batches {
                 Next::Split(first, rest) => parts.extend([rest, first]),
             }
         }
+        self.came_through(&mut round).await;
         lost
     }
 
@@ -123,13 +144,17 @@ impl Batches {
         if batch.len() > 1 && !self.fits(&loaded) {
             return Next::Apart(batch);
         }
+        let batch = match self.intend(batch, &loaded, round).await {
+            Ok(batch) => batch,
+            Err(next) => return next,
+        };
         let row = loaded.endpoint.clone();
         if self.shared.settings.mutations().ack_before_commit {
             settle_done(&batch, &vec![true; batch.len()]).await;
         }
         let (mut batch, decided) = match self.decide(batch, loaded, blocks, round).await {
             Ok(decided) => decided,
-            Err(batch) => return Next::Again(batch),
+            Err(next) => return next,
         };
         let decided = match decided {
             Decided::Whole(decided) => decided,
@@ -243,7 +268,7 @@ impl Batches {
         loaded: Loaded,
         blocks: Arc<Blocks>,
         round: &mut Round,
-    ) -> Result<(Vec<Incoming>, Decided), Vec<Incoming>> {
+    ) -> Result<(Vec<Incoming>, Decided), Next> {
         let situation = Situation {
             endpoint: self.serving.endpoint.name.clone(),
             saga: self.serving.saga.clone(),
@@ -268,18 +293,24 @@ impl Batches {
         let work = {
             let (batch, answer, progress) = (batch.clone(), answer.clone(), progress.clone());
             Box::new(move || {
-                let decided =
-                    decide_batch(&situation, &batch, |n| progress.store(n, Ordering::Relaxed));
-                *answer.lock() = Some(decided);
+                let step = |n| progress.store(n, Ordering::Relaxed);
+                let work = AssertUnwindSafe(|| decide_batch(&situation, &batch, step));
+                *answer.lock() = Some(catch_unwind(work));
             })
         };
         let finished = self.watch(work, &progress).await;
         let decided = answer.lock().take();
         match (finished, decided) {
-            (true, Some(Ok(decided))) => Ok((unwrap(batch), decided)),
-            (true, Some(Err((message, reason)))) => {
+            (true, Some(Ok(Ok(decided)))) => Ok((unwrap(batch), decided)),
+            (true, Some(Ok(Err((message, reason))))) => {
                 round.forced.insert(message, Forced::Constraint(reason));
-                Err(unwrap(batch))
+                Err(Next::Again(unwrap(batch)))
+            }
+            (true, Some(Err(_))) if batch.len() > 1 => Err(Next::Apart(unwrap(batch))),
+            (true, Some(Err(panic))) => {
+                let reason = format!("deciding it panicked: {}", said(&*panic));
+                round.forced.insert(batch[0].id, Forced::Panicked(reason));
+                Err(Next::Again(unwrap(batch)))
             }
             _ => {
                 let n = progress.load(Ordering::Relaxed).min(batch.len().saturating_sub(1));
@@ -289,7 +320,7 @@ impl Batches {
                     self.shared.settings.decide_deadline
                 );
                 round.forced.insert(stuck.id, Forced::Stuck(reason));
-                Err(unwrap(batch))
+                Err(Next::Again(unwrap(batch)))
             }
         }
     }
@@ -400,6 +431,7 @@ impl Batches {
             Ok(CommitOutcome::Committed { lost, chunks }) => {
                 self.hand_over(chunks, node).await;
                 hints.give(&self.shared);
+                self.note_committed(&batch, &decided.fates, &lost, round);
                 let carried = self.settle(batch, &decided.fates, &lost).await;
                 self.judge(&decided.fates, &lost, row.state).await;
                 Next::Done(carried)
@@ -504,24 +536,12 @@ impl Batches {
         self.shared.node.let_go(rows);
         carried
     }
+}
 
-    fn count(&self, fates: &[Fate], kept: &[bool], lost: usize) {
-        let counters = &self.shared.counters;
-        counters.batches.add(1);
-        counters.lost_races.add(lost);
-        for (fate, _) in fates.iter().zip(kept).filter(|(_, kept)| **kept) {
-            let counter = match fate.kind {
-                FateKind::Applied => &counters.applied,
-                FateKind::Duplicate => &counters.duplicates,
-                FateKind::PassedOver => &counters.passed_over,
-                FateKind::Parked | FateKind::Failed => &counters.parked,
-                FateKind::Quarantined(_) => &counters.quarantined,
-                FateKind::Blocked(_) => &counters.blocked,
-                FateKind::Condemned => continue,
-            };
-            counter.add(1);
-        }
-    }
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("something")
 }
 
 /// Puts both halves of a batch in front of what is left to do, the first of them first.

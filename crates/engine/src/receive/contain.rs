@@ -87,12 +87,14 @@ impl Batches {
             return Next::Again(batch);
         }
         let culprit = batch.remove(0);
+        round.written.through = true;
         if let Some((_, row)) = culprit.row() {
             self.shared.node.let_go([row]);
         }
         settle_done(std::slice::from_ref(&culprit), &[true]).await;
         culprit.committed();
         self.shared.counters.contained.add(1);
+        self.shared.standing.failed(self.shared.ports.clock.monotonic(), None);
         self.shared.counters.quarantined.add(1);
         self.note(&[Some(instance)]);
         if let Some(instance) = instance {

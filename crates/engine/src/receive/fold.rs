@@ -46,6 +46,12 @@ pub(crate) enum Forced {
     KeyConflict(String),
     /// Its behaviour did not come back.
     Stuck(String),
+    /// Deciding it panicked where no behaviour ran.
+    Panicked(String),
+    /// A process may have died of it: it waits until then.
+    Suspected(DateTime<Utc>),
+    /// Processes died of it: it is not decided.
+    Poison(String),
 }
 
 /// A slice on its way.
@@ -402,6 +408,6 @@ impl<'a> Fold<'a> {
 }
 
 /// The parked row of a message: the same however often it is parked anew.
-fn parked_row(saga: &Name, message: MessageId) -> RowId {
+pub(super) fn parked_row(saga: &Name, message: MessageId) -> RowId {
     RowId(knarr_model::ids::derived_id(&[b"parked", saga.as_bytes(), message.as_bytes()]))
 }

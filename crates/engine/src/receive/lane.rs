@@ -25,7 +25,7 @@ pub(crate) async fn run(
     let mut batches = Batches::new(
         shared.clone(),
         serving.clone(),
-        name,
+        (name, u32::try_from(number).unwrap_or(u32::MAX)),
         seat.outbox.clone(),
         seat.finished.clone(),
     );
@@ -35,25 +35,30 @@ pub(crate) async fn run(
         if carried.is_empty() && !wait(&shared, &mut seat, &mut carried).await {
             break;
         }
-        linger(&shared, &seat, last).await;
+        let alone = carried.first().is_some_and(|first| first.suspect);
+        if !alone {
+            linger(&shared, &seat, last).await;
+        }
         // Held until the batch is settled; what arrives while it is waited for joins the batch.
         let turn = tokio::select! {
             biased;
             () = shared.tokens.process().cancelled() => break,
-            turn = shared.turns.acquire() => turn,
+            turn = shared.turns(alone) => turn,
         };
-        let alone = split_off_losers(&mut carried);
-        let batch = match alone {
+        let mut batch = match split_off_losers(&mut carried) {
             Some(batch) => batch,
+            None if alone => std::mem::take(&mut carried),
             None => {
                 let mut batch = std::mem::take(&mut carried);
                 fill(&mut seat, &mut batch, batches.most());
                 batch
             }
         };
+        let mut rest = batch.split_off(without_suspects(&batch));
         last = batch.len();
-        let mut lost = batches.run(batch).await;
+        let mut lost = batches.run(batch, alone).await;
         drop(turn);
+        lost.append(&mut rest);
         lost.append(&mut carried);
         carried = lost;
     }
@@ -101,9 +106,18 @@ fn fill(seat: &mut LaneSeat, batch: &mut Vec<Incoming>, max: usize) {
     }
 }
 
+/// How many of these are decided together: a suspect is decided alone, those before it before it.
+fn without_suspects(batch: &[Incoming]) -> usize {
+    match batch.iter().position(|incoming| incoming.suspect) {
+        Some(0) => 1,
+        Some(first) => first,
+        None => batch.len(),
+    }
+}
+
 /// An instance that missed three times goes alone, so that progress is at least one a round.
 fn split_off_losers(carried: &mut Vec<Incoming>) -> Option<Vec<Incoming>> {
-    let first = carried.first().filter(|first| first.lost >= 3)?;
+    let first = carried.first().filter(|first| first.lost >= 3 && !first.suspect)?;
     let instance = first.instance();
     let (alone, rest): (Vec<_>, Vec<_>) =
         std::mem::take(carried).into_iter().partition(|incoming| incoming.instance() == instance);

@@ -13,6 +13,8 @@ mod returned;
 mod router;
 mod settle;
 mod step;
+mod suspect;
+mod tally;
 
 pub(crate) use endpoint::serve;
 pub(crate) use lane::run as run_lane;

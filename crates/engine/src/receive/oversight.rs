@@ -1,6 +1,7 @@
 //! Keeps an eye on an endpoint's row: what was decided elsewhere is heeded here.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use knarr_guard::Admission;
 use knarr_model::ports::StoreError;
@@ -15,6 +16,13 @@ pub(crate) async fn watch(shared: Arc<Shared>, serving: Arc<Serving>) {
     let mut failures = 0;
     let mut guard_version = None;
     let mut telling = Telling::default();
+    // A message that killed the process before this one may be the first to come.
+    let mut looked = shared.looked.subscribe();
+    tokio::select! {
+        biased;
+        () = shared.tokens.process().cancelled() => {}
+        _ = looked.wait_for(|looked| *looked) => {}
+    }
     while !shared.is_stopping() {
         match read(&shared, &serving).await {
             Ok(row) => {
@@ -72,7 +80,7 @@ pub(crate) async fn hear_verbs(shared: Arc<Shared>) {
 /// The endpoint's row. One that only one node may serve is asked for on the way.
 async fn read(shared: &Shared, serving: &Serving) -> Result<EndpointRow, StoreError> {
     let (store, name) = (&shared.ports.store, &serving.endpoint.name);
-    let lives = shared.node.is_valid(shared.ports.clock.monotonic());
+    let lives = shared.node.is_valid(shared.ports.clock.monotonic()) && !shared.standing.is_back();
     if serving.endpoint.ordered && lives {
         return store.hold(name, shared.node.id()).await;
     }
@@ -104,8 +112,12 @@ async fn heed(shared: &Shared, serving: &Serving, row: &EndpointRow, telling: &m
     if !serving.is_closed() {
         serving.hand.forget();
     }
+    serving.read.store(true, Ordering::Relaxed);
     if serving.is_closed() && !closed {
         match now {
+            Admission::Wait if shared.standing.is_back() => {
+                tracing::warn!(%endpoint, "left to the other processes");
+            }
             Admission::Wait => {
                 tracing::warn!(%endpoint, holder = ?row.holder, "another process serves it now");
             }

@@ -35,11 +35,13 @@ pub(crate) fn of_delivery(
                 body: delivery.body,
                 size: delivery.size,
             },
+            delivered: delivery.delivery_count,
         },
         received_at: delivery.received_at,
         attempt: 0,
         lost: 0,
         held: None,
+        suspect: false,
     }
 }
 

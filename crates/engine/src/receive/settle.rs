@@ -51,6 +51,27 @@ pub(crate) fn failed(
     }
 }
 
+/// Processes died whenever they decided this message: it is set aside, and a start message blocks its
+/// copies. Nothing else changes: no run has failed, and the endpoint goes on.
+pub(crate) fn convict(
+    fold: &mut Fold<'_>,
+    incoming: &Incoming,
+    instance: InstanceId,
+    reason: String,
+) -> Fate {
+    let event = event_name(incoming);
+    let starts = matches!(&incoming.body, Body::Message { correlated, .. } if correlated.starts);
+    let errors = vec![reason];
+    if starts && !fold.exists(instance) {
+        let fate = fail_run(fold, incoming, instance, &event, Class::Poison, errors);
+        if let Some(failure) = &mut fold.failure {
+            failure.policy.contain_on_start = false;
+        }
+        return fate;
+    }
+    set_aside(fold, incoming, Some(instance), Class::Poison, errors, None)
+}
+
 /// A run has failed, or a start message beyond its budget: the guard takes it from here. Nothing of
 /// it is part of a batch's commit.
 pub(crate) fn fail_run(

@@ -160,6 +160,9 @@ fn decide_for(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) ->
     if let Some(fate) = newer_definition(fold, incoming, instance) {
         return fate;
     }
+    if let Some(fate) = not_tried(fold, incoming, instance) {
+        return fate;
+    }
     if let Some(over) = again {
         fold.reopen(over);
     } else if let Some(fate) = after_purge(fold, incoming, instance) {
@@ -254,6 +257,27 @@ fn beyond_the_bound(
     Some(settle::set_aside(fold, incoming, Some(instance), Class::Held, vec![reason], Some(PURGED)))
 }
 
+/// What processes died of, or what panicked where no behaviour ran, is not decided, nor is its
+/// instance taken up for it.
+fn not_tried(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) -> Option<Fate> {
+    let key = Some(instance);
+    match fold.at.forced.get(&incoming.id)? {
+        Forced::Suspected(due) => {
+            let (due, reason) = (Some(*due), ParkedReason::Suspect);
+            let why = "a process died while it had this message in hand: it is tried alone";
+            fold.park(incoming, key, reason, due, incoming.failures(), Some(why.to_owned()));
+            Some(Fate { key, kind: FateKind::Parked })
+        }
+        Forced::Poison(reason) => Some(settle::convict(fold, incoming, instance, reason.clone())),
+        Forced::Panicked(reason) => {
+            let (event, errors) = (event_name(incoming), vec![reason.clone()]);
+            let class = Class::Exhausted;
+            Some(settle::failed(fold, incoming, instance, &event, class, errors))
+        }
+        _ => None,
+    }
+}
+
 /// A message whose failure is known before it is decided.
 fn conclude_forced(
     fold: &mut Fold<'_>,
@@ -265,6 +289,9 @@ fn conclude_forced(
     let (class, reason) = match forced {
         Forced::Constraint(reason) => (Class::Constraint, reason),
         Forced::Stuck(reason) => (Class::Stuck, reason),
+        Forced::Panicked(_) | Forced::Suspected(_) | Forced::Poison(_) => {
+            unreachable!("it is not tried")
+        }
         // The message asks for what it cannot have; the run that it is for is sound.
         Forced::KeyConflict(reason) => {
             let state = fold.saved(instance).map(|saved| saved.state);

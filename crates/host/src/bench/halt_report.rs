@@ -38,8 +38,8 @@ impl HaltVariant {
     pub(crate) fn cells(&self) -> Vec<String> {
         let load = if self.loaded { "50 %" } else { "idle" };
         let notify = if self.notify { "with" } else { "without" };
-        let figures =
-            [&self.in_force_ms, &self.to_last_consumer_cancelled_ms, &self.answered_ms].map(told);
+        let figures = [&self.in_force_ms, &self.to_last_consumer_cancelled_ms, &self.answered_ms]
+            .map(|figures| told(figures));
         [vec![self.replicas.to_string(), load.to_owned(), notify.to_owned()], figures.to_vec()]
             .concat()
     }
@@ -56,7 +56,7 @@ impl HaltVariant {
 }
 
 /// Median and worst of some figures.
-fn told(figures: &Vec<f64>) -> String {
+fn told(figures: &[f64]) -> String {
     let worst = figures.iter().copied().fold(0.0, f64::max);
     format!("{:.0} ms (at most {worst:.0})", median(figures))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use knarr_admin::{Token, Tokens};
 use knarr_guard::BreakerSettings;
+use knarr_model::durations::parse_duration;
 use knarr_model::topology::{Declare, QueueKind, ReceiveEndpoint, Subscription, WithoutId};
 use tracing_subscriber::EnvFilter;
 
@@ -190,6 +191,8 @@ fn engine(values: &Values, wrongs: &mut Vec<Wrong>) -> knarr_engine::Settings {
     const YEAR: u128 = 365 * 86_400_000;
     duration("KNARR_LINGER", 0, 1_000, &mut settings.linger);
     duration("KNARR_DECIDE_DEADLINE", 10, 600_000, &mut settings.decide_deadline);
+    duration("KNARR_LEASE", 1_000, 600_000, &mut settings.lease);
+    duration("KNARR_CRASH_WATCH", 1_000, 3_600_000, &mut settings.crash.watch);
     duration("KNARR_DRAIN", 0, 8_000, &mut settings.drain);
     duration("KNARR_JOURNAL_RETENTION", 60_000, 100 * YEAR, &mut settings.retention.journal);
     duration("KNARR_FINISHED_RETENTION", 60_000, 100 * YEAR, &mut settings.retention.finished);
@@ -201,6 +204,15 @@ fn engine(values: &Values, wrongs: &mut Vec<Wrong>) -> knarr_engine::Settings {
     yes("KNARR_PUBLISH_FAULTS", &mut settings.publish_faults);
     yes("KNARR_MIRROR_ERRORS", &mut settings.mirror_errors);
     settings.breaker = breaker(values, wrongs);
+    // Three renewals within a lease, and a margin for a store that is slow.
+    settings.renew_every = settings.lease * 3 / 10;
+    settings.lease_margin = settings.lease * 7 / 10;
+    if let Some(budget) = noted(wrongs, values.number("KNARR_CRASH_BUDGET", 1..=1_000)) {
+        settings.crash.budget = budget;
+    }
+    if let Some(spacing) = noted(wrongs, spacing(values)) {
+        settings.crash.spacing = spacing;
+    }
     settings
 }
 
@@ -233,6 +245,13 @@ fn breaker(values: &Values, wrongs: &mut Vec<Wrong>) -> BreakerSettings {
         within: within.unwrap_or(usual.within),
         restart_after: restart.filter(|after| !after.is_zero()),
     }
+}
+
+/// How far tries of a suspect lie apart.
+fn spacing(values: &Values) -> Result<Vec<Duration>, Wrong> {
+    const NAME: &str = "KNARR_CRASH_SPACING";
+    let read = |text: &str| parse_duration(text.trim()).map_err(|why| Wrong::new(NAME, why));
+    values.required(NAME)?.split(',').map(read).collect()
 }
 
 /// A duration within bounds, in milliseconds.

@@ -58,6 +58,10 @@ pub struct EndpointRow {
     /// Why it does not flow, and by itself again when.
     #[serde(default)]
     pub stop: Option<Stop>,
+    /// A process died not long ago: until then each batch writes what it is about to decide. No verb
+    /// changes it.
+    #[serde(default)]
+    pub watched_until: Option<DateTime<Utc>>,
 }
 
 /// Why an endpoint does not flow.

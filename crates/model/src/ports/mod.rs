@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod clock;
+pub mod crash;
 pub mod endpoint;
 pub mod guard;
 pub mod incidents;
@@ -14,6 +15,7 @@ pub mod trouble;
 
 pub use activity::{Activity, Attempt};
 pub use clock::Clock;
+pub use crash::CrashWatch;
 pub use guard::Guarded;
 pub use incidents::Incidents;
 pub use permit::{Permits, Quota};

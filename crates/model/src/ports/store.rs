@@ -10,6 +10,7 @@ use crate::commit::{Commit, CommitOutcome, Key, KeyRow, Origin, Outcome};
 use crate::digest::Digest;
 use crate::ids::{InstanceId, MessageId, Name, NodeId, RowId};
 use crate::instance::Instance;
+use crate::ports::crash::CrashWatch;
 pub use crate::ports::endpoint::{EndpointRow, EndpointState, HaltReport, Served, Stop};
 use crate::ports::guard::Guarded;
 use crate::ports::permit::Permits;
@@ -77,7 +78,7 @@ pub struct Unclaimed {
 
 /// A store. Everything it answered `Ok` to is durable, whatever dies next.
 #[async_trait]
-pub trait Store: Permits + Guarded {
+pub trait Store: Permits + Guarded + CrashWatch {
     /// Makes the endpoint's row if there is none, and returns it.
     async fn endpoint(&self, name: &Name) -> Result<EndpointRow, StoreError>;
 
@@ -117,8 +118,9 @@ pub trait Store: Permits + Guarded {
     /// Renews the lease if it is still in the future. `false`: it is past, the node is dead.
     async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool, StoreError>;
 
-    /// Gives back every claim of the node, the endpoints that it holds, and ends its lease. Attempts at calls that were running
-    /// do not count: their rows' `attempt` goes back by one.
+    /// Gives back every claim of the node and the endpoints that it holds, and ends its lease: it did
+    /// not die, and nothing that it intended is suspected. Attempts at calls that were running do
+    /// not count: their rows' `attempt` goes back by one.
     async fn leave(&self, node: NodeId) -> Result<(), StoreError>;
 
     /// Claims due timers of open endpoints: of nobody, or of nodes whose lease is past.

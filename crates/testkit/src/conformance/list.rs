@@ -84,6 +84,21 @@ macro_rules! for_each_store_case {
                 pe_123_a_nil_id_is_an_id
                 mt_215_a_change_deep_inside_the_data_is_kept_with_the_rest
             }
+            crashes {
+                nobody_is_suspected_where_nobody_died
+                row_018_what_a_dead_node_intended_is_suspected_once
+                row_018_only_a_death_alone_counts_as_one
+                row_018_a_node_that_leaves_has_not_died
+                row_018_what_has_an_outcome_is_not_suspected
+                row_018_what_came_through_is_suspected_no_more
+                row_018_another_nodes_intent_makes_a_suspect_before_anybody_is_dead
+                row_018_a_lane_has_one_intent
+                row_018_a_death_is_buried_once_and_every_endpoint_is_watched
+                row_018_an_endpoint_is_watched_as_long_as_it_has_suspects
+                a_node_without_a_live_lease_buries_nobody
+                live_nodes_hear_each_others_records
+                attempts_are_given_back_where_some_were_used
+            }
             exact {
                 everything_is_read_back_byte_exact
             }

@@ -3,6 +3,7 @@
 mod calls;
 mod claims;
 mod commit;
+mod crash;
 mod due;
 mod guarded;
 mod incidents;

@@ -26,6 +26,8 @@ pub(super) fn leave(rows: &mut Rows, node: NodeId) {
     for row in rows.endpoint.values_mut().filter(|row| row.holder == Some(node)) {
         row.holder = None;
     }
+    rows.intent.retain(|(of, _, _), _| *of != node);
+    rows.record.remove(&node);
     rows.node.remove(&node);
     rows.served.retain(|(_, of), _| *of != node);
 }

@@ -16,6 +16,7 @@ pub(super) fn new_endpoint(name: &Name) -> EndpointRow {
         guard_version: 0,
         stop: None,
         holder: None,
+        watched_until: None,
     }
 }
 

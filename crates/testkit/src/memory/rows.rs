@@ -8,6 +8,7 @@ use knarr_model::commit::{JournalRow, Key, KeyRow, Origin};
 use knarr_model::ids::{InstanceId, MessageId, Name, NodeId, RowId};
 use knarr_model::incident::{Audit, Block, Incident, Whole};
 use knarr_model::instance::Instance;
+use knarr_model::ports::crash::{Intent, Record, Suspect};
 use knarr_model::ports::store::{EndpointRow, EndpointState, HaltReport};
 use knarr_model::quarantine::Quarantined;
 use knarr_model::statement::Statement;
@@ -41,6 +42,12 @@ pub struct Rows {
     pub node: BTreeMap<NodeId, DateTime<Utc>>,
     /// Which nodes serve which endpoints, and what they did at their last stop.
     pub served: BTreeMap<(Name, NodeId), Option<HaltReport>>,
+    /// How the attempts of nodes went lately.
+    pub record: BTreeMap<NodeId, Record>,
+    /// What lanes are about to decide, and since when: by node, endpoint and lane.
+    pub intent: BTreeMap<(NodeId, Name, u32), (Intent, DateTime<Utc>)>,
+    /// What processes had in hand when they died, by endpoint, and when that was last seen.
+    pub suspect: BTreeMap<(Name, MessageId), (Suspect, DateTime<Utc>)>,
     /// Messages set aside.
     pub quarantine: BTreeMap<Uuid, Quarantined>,
     /// Incidents.

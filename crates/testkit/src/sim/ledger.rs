@@ -133,8 +133,14 @@ impl Ledger {
     }
 }
 
-/// Whether a message breaks whoever decides it.
+/// Whether a message breaks whoever decides it, or kills the process.
 pub(super) fn is_poison(envelope: &Envelope) -> bool {
     let says: Option<serde_json::Value> = serde_json::from_str(envelope.message.get()).ok();
-    says.is_some_and(|says| says["poison"] == true)
+    says.is_some_and(|says| says["poison"] == true || says["kills"] == true)
+}
+
+/// Whether a process dies of deciding a message.
+pub(super) fn kills(envelope: &Envelope) -> bool {
+    // Asked at every decision: most say nothing of the kind.
+    envelope.message.get().contains("\"kills\":true")
 }

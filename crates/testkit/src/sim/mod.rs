@@ -9,6 +9,7 @@
 mod activities;
 mod broker;
 mod commits;
+mod crash;
 mod dice;
 mod guard;
 mod ledger;

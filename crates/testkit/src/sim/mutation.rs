@@ -25,11 +25,13 @@ pub enum Mutation {
     ReleaseUnderOldId,
     /// Messages of purged runs are sent all the same.
     WithdrawnIgnored,
+    /// Every message of a batch is blamed for a death, as if it had been alone.
+    IntentForTheWholeBatch,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 11] = [
+    pub const ALL: [Mutation; 12] = [
         Mutation::AckBeforeCommit,
         Mutation::NoJournal,
         Mutation::NoVersionCheck,
@@ -41,5 +43,6 @@ impl Mutation {
         Mutation::TombstoneInserted,
         Mutation::ReleaseUnderOldId,
         Mutation::WithdrawnIgnored,
+        Mutation::IntentForTheWholeBatch,
     ];
 }

@@ -18,6 +18,7 @@ use super::activities::{Fetcher, Looker, Outside};
 use super::store::SimStore;
 use super::toy::ENDPOINT;
 use super::transport::SimTransport;
+use super::world::World;
 use crate::clock::TokioClock;
 
 /// A process that runs.
@@ -39,7 +40,11 @@ impl SimNode {
         let ahead = chrono::TimeDelta::microseconds((seed.wrapping_mul(7_919) % 2_000) as i64);
         let clock = Arc::new(TokioClock::starting_at(store.now() + ahead, seed));
         let transport = Arc::new(SimTransport::new(store.world.clone(), clock.clone()));
-        let spawn = Arc::new(SimSpawn::default());
+        let spawn = Arc::new(SimSpawn {
+            tasks: Arc::default(),
+            transport: transport.clone(),
+            world: store.world.clone(),
+        });
         let ports = Ports {
             transport: transport.clone(),
             store: Arc::new(store.clone()),
@@ -65,6 +70,11 @@ impl SimNode {
         SimNode { running: Some(running), transport, spawn }
     }
 
+    /// Whether it has died of what it decided.
+    pub(super) fn is_dead(&self) -> bool {
+        self.spawn.tasks.lock().dead
+    }
+
     /// The process dies here and now.
     pub(super) fn crash(mut self) {
         self.spawn.kill();
@@ -87,35 +97,63 @@ impl SimNode {
 }
 
 /// Tasks of one process, so that they can all be killed.
+struct SimSpawn {
+    tasks: Arc<Mutex<Tasks>>,
+    transport: Arc<SimTransport>,
+    world: Arc<World>,
+}
+
 #[derive(Default)]
-struct SimSpawn(Mutex<Vec<AbortHandle>>);
+struct Tasks {
+    running: Vec<AbortHandle>,
+    dead: bool,
+}
+
+impl Tasks {
+    fn kill(&mut self) {
+        self.dead = true;
+        self.running.drain(..).for_each(|task| task.abort());
+    }
+}
 
 impl SimSpawn {
     fn kill(&self) {
-        for task in self.0.lock().drain(..) {
-            task.abort();
-        }
+        self.tasks.lock().kill();
     }
 }
 
 impl Spawn for SimSpawn {
     fn spawn(&self, _name: &str, future: BoxFuture<'static, ()>) {
-        let mut tasks = self.0.lock();
-        tasks.retain(|task| !task.is_finished());
-        tasks.push(tokio::spawn(future).abort_handle());
+        let mut tasks = self.tasks.lock();
+        tasks.running.retain(|task| !task.is_finished());
+        if !tasks.dead {
+            tasks.running.push(tokio::spawn(future).abort_handle());
+        }
     }
 
     fn lane_thread(&self, _name: &str) -> Box<dyn LaneThread> {
-        Box::new(Inline)
+        let (tasks, transport) = (self.tasks.clone(), self.transport.clone());
+        Box::new(Inline { tasks, transport, world: self.world.clone() })
     }
 }
 
-/// Decides at once, on the simulation's only thread.
-struct Inline;
+/// Decides at once, on the simulation's only thread. Some messages kill the process.
+struct Inline {
+    tasks: Arc<Mutex<Tasks>>,
+    transport: Arc<SimTransport>,
+    world: Arc<World>,
+}
 
 impl LaneThread for Inline {
     fn run(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
         work();
-        async {}.boxed()
+        if !self.world.take_doom() {
+            return async {}.boxed();
+        }
+        self.world.log(|| "a process dies of what it decides".to_owned());
+        self.world.ledger(|ledger| ledger.did("died of a message"));
+        self.transport.crash();
+        self.tasks.lock().kill();
+        std::future::pending().boxed()
     }
 }

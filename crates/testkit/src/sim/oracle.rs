@@ -11,7 +11,7 @@ use knarr_model::incident::IncidentStatus;
 use knarr_model::instance::{FINAL, PURGED};
 use knarr_model::ports::store::EndpointState;
 use knarr_model::quarantine::Status;
-use knarr_model::{InstanceId, MessageId, Name};
+use knarr_model::{Class, InstanceId, MessageId, Name};
 
 use super::ledger::Ledger;
 use super::toy::{ENDPOINT, Toy};
@@ -82,6 +82,7 @@ pub(super) fn check(world: &Arc<World>, store: &MemoryStore) {
         counts_match_the_journal(world, &rows, &saga, (*id, instance.run), &toy);
     }
     tombstones_are_told(world, &rows);
+    nobody_innocent_is_convicted(world, &rows);
     for row in rows.quarantine.values() {
         if row.body.is_empty() && row.status != Status::Discarded {
             world.violation(format!("{} was set aside without its body", row.message_id));
@@ -158,6 +159,17 @@ fn tombstones_are_told(world: &World, rows: &Rows) {
         });
         if !fits || row.book.holds {
             world.violation(format!("tombstone {row:?} rests with {incident:?}"));
+        }
+    }
+}
+
+/// A message is set aside for killing processes only if it does.
+fn nobody_innocent_is_convicted(world: &World, rows: &Rows) {
+    for row in rows.quarantine.values().filter(|row| row.class == Class::Poison) {
+        world.ledger(|ledger| ledger.did("convicted"));
+        let body = String::from_utf8_lossy(&row.body);
+        if !body.contains("\"kills\":true") {
+            world.violation(format!("{} was convicted and kills nobody", row.message_id));
         }
     }
 }

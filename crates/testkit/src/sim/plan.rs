@@ -22,6 +22,10 @@ pub struct Plan {
     pub failures: FailurePolicy,
     /// Whether most runs fail, as after a bad deploy.
     pub bad_deploy: bool,
+    /// Whether some messages kill the process that decides them.
+    pub killers: bool,
+    /// Processes that must have died of a message alone before it is convicted.
+    pub crash_budget: u32,
     /// What goes wrong.
     pub faults: Faults,
     /// A rule broken on purpose.
@@ -58,6 +62,8 @@ impl Plan {
             operators: [0, 1, 1, 1, 2][(seed % 5) as usize],
             failures,
             bad_deploy: seed % 13 == 12,
+            killers: seed % 8 == 5,
+            crash_budget: 3,
             faults: Faults::ALL,
             mutation: None,
             verbose: false,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use knarr_engine::Settings;
+use knarr_guard::CrashSettings;
 use knarr_saga::definition;
 use knarr_saga::definition::Definition;
 
@@ -89,6 +90,12 @@ impl Simulation {
         settings.mutations.ignore_parked = is(Mutation::ParkedNotChecked);
         settings.mutations.finish_before_confirm = is(Mutation::ChunkDeletedEarly);
         settings.mutations.ignore_withdrawn = is(Mutation::WithdrawnIgnored);
+        settings.mutations.intent_for_the_whole_batch = is(Mutation::IntentForTheWholeBatch);
+        settings.crash = CrashSettings {
+            budget: plan.crash_budget,
+            spacing: vec![Duration::from_millis(200), Duration::from_millis(900)],
+            watch: Duration::from_secs(12),
+        };
         let script = script::write(&world, plan);
         let outside = Outside::new(world.clone());
         Simulation {
@@ -150,9 +157,30 @@ impl Simulation {
         SimNode::start(&self.store, &self.saga, &self.outside, self.settings.clone(), seed)
     }
 
+    /// Processes that died of what they decided are no more.
+    fn carry_out_the_dead(&mut self) {
+        for node in &mut self.nodes {
+            if let Some(dead) = node.take_if(|node| node.is_dead()) {
+                dead.crash();
+            }
+        }
+    }
+
+    /// Starts processes until all run.
+    fn start_all(&mut self) {
+        self.carry_out_the_dead();
+        for which in 0..self.nodes.len() {
+            if self.nodes[which].is_none() {
+                let node = self.start_node();
+                self.nodes[which] = Some(node);
+            }
+        }
+    }
+
     /// Lets some time pass, in which processes may die.
     async fn tick(&mut self, ms: u64) {
         tokio::time::sleep(Duration::from_millis(ms)).await;
+        self.carry_out_the_dead();
         let which = self.world.dice.below(self.nodes.len() as u64) as usize;
         if self.nodes[which].is_none() {
             if self.world.dice.below(4) == 0 {
@@ -177,15 +205,10 @@ impl Simulation {
     async fn settle(&mut self) {
         self.world.dice.calm();
         self.world.log(|| "calm".to_owned());
-        for which in 0..self.nodes.len() {
-            if self.nodes[which].is_none() {
-                let node = self.start_node();
-                self.nodes[which] = Some(node);
-            }
-        }
         let mut last = self.operator("last");
         let mut unrest = Vec::new();
         for round in 0..600 {
+            self.start_all();
             last.tidy(round).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
             unrest = oracle::unrest(&self.world, &self.store.inner);

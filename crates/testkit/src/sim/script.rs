@@ -68,7 +68,8 @@ fn one(dice: &Dice, plan: &Plan, correlation_id: Uuid, lines: &mut Lines) {
         at += dice(300);
         let poison = poisoned && n == 2;
         let early = if dice(8) == 0 { at.saturating_sub(600) } else { at };
-        let count = Count { correlation_id, n, poison };
+        let kills = plan.killers && n == 1 && dice(3) == 0;
+        let count = Count { correlation_id, n, poison, kills };
         say(early, envelope(&count, next(), correlation_id));
     }
     for _ in 0..dice(5) {

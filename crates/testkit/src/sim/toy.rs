@@ -47,6 +47,9 @@ pub struct Count {
     pub n: u32,
     /// Whether it breaks whoever decides it.
     pub poison: bool,
+    /// Whether the process of whoever decides it dies.
+    #[serde(default)]
+    pub kills: bool,
 }
 
 /// Sets the timer anew.

@@ -9,6 +9,7 @@ use knarr_model::{Envelope, Instance, InstanceId, Name, RetryPolicy, Script, Sta
 use knarr_saga::check::Finding;
 use knarr_saga::definition::{BadMessage, Cause, Correlated, Decision, Definition, Event, Live};
 
+use super::ledger::kills;
 use super::world::World;
 
 /// A definition whose every decision is made twice, and which declares what the seed says of failures.
@@ -88,6 +89,9 @@ struct TwiceLive {
 
 impl Live for TwiceLive {
     fn decide(&mut self, cause: &Cause, event: &Event<'_>) -> Decision {
+        if matches!(event, Event::Message(envelope) if kills(envelope)) {
+            self.world.doom();
+        }
         let mut copy = self.live.snapshot();
         let first = self.live.decide(cause, event);
         let second = copy.decide(cause, event);

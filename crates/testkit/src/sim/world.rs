@@ -1,6 +1,7 @@
 //! What all simulated parts share: chance, the log of what happened, and what must not have.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use knarr_model::MessageId;
@@ -19,6 +20,8 @@ pub(super) struct World {
     began: Instant,
     history: Mutex<History>,
     ledger: Mutex<Ledger>,
+    /// What has just been decided kills its process.
+    doomed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -37,6 +40,7 @@ impl World {
             began: Instant::now(),
             history: Mutex::new(History { verbose, ..History::default() }),
             ledger: Mutex::default(),
+            doomed: AtomicBool::new(false),
         })
     }
 
@@ -64,6 +68,16 @@ impl World {
     /// How long the world has been there.
     pub(super) fn now(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// The process that decides now dies of it.
+    pub(super) fn doom(&self) {
+        self.doomed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the process that has just decided dies of it.
+    pub(super) fn take_doom(&self) -> bool {
+        self.doomed.swap(false, Ordering::Relaxed)
     }
 
     /// Looks into the ledger, or writes in it.

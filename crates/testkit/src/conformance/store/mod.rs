@@ -6,6 +6,7 @@ pub mod world;
 
 pub mod calls;
 pub mod commits;
+pub mod crashes;
 pub mod exact;
 pub mod fences;
 pub mod finished;
