@@ -85,8 +85,8 @@ async fn applied(stored: &mut Stored, event: &str) -> i64 {
 /// Each of these kills the process whenever it is decided: a start that aborts, one that overflows
 /// the stack, one that panics while it unwinds, a timer, an answer. And one that never comes back.
 #[tokio::test(flavor = "multi_thread")]
-async fn row_018_row_082_row_083_live_what_kills_or_hangs_is_convicted_while_a_thousand_go_through()
-{
+async fn row_018_row_082_row_083_pe_083_live_what_kills_or_hangs_is_convicted_while_a_thousand_go_through()
+ {
     const KILLERS: [What; 5] =
         [What::Abort, What::Overflow, What::PanicTwice, What::AbortInTimer, What::AbortInAnswer];
     let world = World::new().await;
