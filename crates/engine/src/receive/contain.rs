@@ -12,7 +12,8 @@ use knarr_model::ports::store::EndpointState;
 use knarr_model::{Class, InstanceId, MessageId};
 use uuid::Uuid;
 
-use super::batch::{Batches, Next, Round, settle_done};
+use super::batch::{Batches, Next, Round};
+use super::deliveries::settle_done;
 use super::fate::{Fate, FateKind};
 use crate::delivery::Incoming;
 use crate::shared::{Serving, Shared};

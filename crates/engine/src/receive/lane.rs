@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::batch::Batches;
-use super::returned::return_all;
+use super::deliveries::return_all;
 use crate::delivery::Incoming;
 use crate::shared::{LaneSeat, Serving, Shared};
 

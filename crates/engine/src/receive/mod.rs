@@ -1,7 +1,11 @@
 //! From delivery to commit: endpoint → router → lane → batch → step → settle.
 
+mod apply;
 mod batch;
+mod before;
+mod commit;
 mod contain;
+mod deliveries;
 mod effects;
 mod endpoint;
 mod fate;
@@ -9,7 +13,6 @@ mod fold;
 mod halting;
 mod lane;
 mod oversight;
-mod returned;
 mod router;
 mod settle;
 mod step;

@@ -1,24 +1,21 @@
 //! Decides one message after another, purely, and folds what each asks for into slices.
 
-use knarr_guard::release::RELEASE;
-use knarr_guard::{Failure, Met, Verdict as Judgement, judge};
-use knarr_model::commit::{JournalRow, Key, KeyRow, KeyWrite, Origin, Outcome};
+use knarr_guard::{Failure, Verdict as Judgement, judge};
+use knarr_model::commit::{Key, Outcome};
 use knarr_model::durations::later;
-use knarr_model::instance::{FINAL, INITIAL, PURGED};
 use knarr_model::work::{CallEnd, ParkedReason};
-use knarr_model::{Class, Instance, InstanceId, MessageId, Slice, digest};
+use knarr_model::{Class, Instance, InstanceId, MessageId, Slice};
 use knarr_saga::definition::{BadMessage, Cause, Correlated, Decision, Event, Target, Verdict};
 
-use super::effects;
+use super::apply::apply;
+use super::before::{after_purge, beyond_the_bound, newer_definition, not_tried, release_of};
 use super::fate::{Fate, FateKind, event_name};
 use super::fold::{Fold, Forced, Situation};
-use super::settle::{self, hex};
-use crate::delivery::{Body, Incoming, Source, keyed_instance};
+use super::settle;
+use crate::delivery::{Body, Incoming, keyed_instance};
 
 /// How often and how far apart a message with an unknown business key is tried (behaviours 19).
 const MISSING_DELAY: std::time::Duration = std::time::Duration::from_secs(2);
-/// How long a row of a newer definition waits before it is offered again.
-const NEWER_DEFINITION_DELAY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What a batch comes to.
 pub(crate) enum Decided {
@@ -189,95 +186,6 @@ fn decide_for(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) ->
     conclude(fold, incoming, instance, decision)
 }
 
-/// Whether a person let this message go. Only the guard makes a row under the message's own id.
-fn is_released(incoming: &Incoming) -> bool {
-    let own_row = incoming.row().is_some_and(|(_, row)| row.0 == incoming.id.0);
-    own_row && incoming.envelope().is_some_and(|envelope| envelope.headers.get(RELEASE).is_some())
-}
-
-/// The run that is over, where a released start message begins the instance's next one. It waits
-/// behind nothing: what waits there waits for it.
-fn release_of<'a>(
-    fold: &Fold<'a>,
-    incoming: &Incoming,
-    instance: InstanceId,
-) -> Option<&'a Instance> {
-    let Body::Message { correlated, .. } = &incoming.body else { return None };
-    let stored = fold.at.loaded.instances.get(&instance)?;
-    let begins = correlated.starts && is_released(incoming) && stored.is_over();
-    (begins && !fold.is_live(instance)).then_some(stored)
-}
-
-/// What a tombstone, or a block, says to a message.
-fn after_purge(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) -> Option<Fate> {
-    let Body::Message { envelope, correlated } = &incoming.body else { return None };
-    let stored = fold.at.loaded.instances.get(&instance);
-    let purged = stored.is_some_and(|stored| stored.state == PURGED);
-    // What a person let go is not stopped by the block of another set-aside message that says the
-    // same.
-    if correlated.starts && !is_released(incoming) && (purged || !fold.exists(instance)) {
-        let saga = fold.at.saga.name();
-        let print = || hex(&digest::fingerprint(saga, &correlated.urn, &envelope.message));
-        match fold.at.blocks.meet(incoming.id, print, fold.at.saga.version()) {
-            Met::Nothing => {}
-            Met::Blocked(block) => {
-                return Some(settle::blocked(fold, incoming, instance, block.quarantined));
-            }
-            Met::Outdated(block) => {
-                fold.outdated = Some((incoming.id, block.quarantined));
-                return Some(Fate { key: Some(instance), kind: FateKind::Condemned });
-            }
-        }
-    }
-    let stored = stored?;
-    if stored.holds_messages() && !fold.is_live(instance) {
-        fold.hold(incoming, stored);
-        return Some(Fate { key: Some(instance), kind: FateKind::Parked });
-    }
-    None
-}
-
-/// Messages wait for the end of their instance's incident, but not without end: nobody knows when
-/// that is, and the others of the endpoint have nothing to do with it (guard.md, "Purge, exactly").
-fn beyond_the_bound(
-    fold: &mut Fold<'_>,
-    incoming: &Incoming,
-    instance: InstanceId,
-) -> Option<Fate> {
-    let holds = fold.at.loaded.instances.get(&instance).is_some_and(Instance::holds_messages);
-    let full = fold.blocking(instance) >= fold.at.parked_cap as u64;
-    let comes = matches!(incoming.source, Source::Broker { .. });
-    if !(holds && full && comes) || fold.is_live(instance) {
-        return None;
-    }
-    let reason = format!(
-        "{} messages wait already for the end of the incident of instance {instance}",
-        fold.blocking(instance)
-    );
-    Some(settle::set_aside(fold, incoming, Some(instance), Class::Held, vec![reason], Some(PURGED)))
-}
-
-/// What processes died of, or what panicked where no behaviour ran, is not decided, nor is its
-/// instance taken up for it.
-fn not_tried(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) -> Option<Fate> {
-    let key = Some(instance);
-    match fold.at.forced.get(&incoming.id)? {
-        Forced::Suspected(due) => {
-            let (due, reason) = (Some(*due), ParkedReason::Suspect);
-            let why = "a process died while it had this message in hand: it is tried alone";
-            fold.park(incoming, key, reason, due, incoming.failures(), Some(why.to_owned()));
-            Some(Fate { key, kind: FateKind::Parked })
-        }
-        Forced::Poison(reason) => Some(settle::convict(fold, incoming, instance, reason.clone())),
-        Forced::Panicked(reason) => {
-            let (event, errors) = (event_name(incoming), vec![reason.clone()]);
-            let class = Class::Exhausted;
-            Some(settle::failed(fold, incoming, instance, &event, class, errors))
-        }
-        _ => None,
-    }
-}
-
 /// A message whose failure is known before it is decided.
 fn conclude_forced(
     fold: &mut Fold<'_>,
@@ -301,27 +209,6 @@ fn conclude_forced(
         }
     };
     settle::failed(fold, incoming, instance, event_name, class, vec![reason])
-}
-
-/// A newer definition wrote the instance: the message waits for a node that knows it.
-fn newer_definition(
-    fold: &mut Fold<'_>,
-    incoming: &Incoming,
-    instance: InstanceId,
-) -> Option<Fate> {
-    let stored = fold.at.loaded.instances.get(&instance)?;
-    let (theirs, ours) = (stored.definition_version, fold.at.saga.version());
-    if theirs <= ours {
-        return None;
-    }
-    let error = format!("needs definition version {theirs}, this node has {ours}");
-    let due = fold.at.now + NEWER_DEFINITION_DELAY;
-    let reason = ParkedReason::Retry;
-    let attempt = incoming.failures();
-    fold.park(incoming, Some(instance), reason, Some(due), attempt, Some(error));
-    // The row belongs to the newer definition: this one leaves it as it is.
-    fold.draft(Some(instance)).changed = false;
-    Some(Fate { key: Some(instance), kind: FateKind::Parked })
 }
 
 fn event<'a>(incoming: &'a Incoming, break_token: Option<&Instance>) -> Event<'a> {
@@ -412,101 +299,6 @@ fn conclude(
         Verdict::RunFailed { class, errors } => {
             settle::fail_run(fold, incoming, instance, &decision.event, *class, errors.clone())
         }
-    }
-}
-
-/// Folds an applied decision: journal, effects, and what begins or ends with it.
-fn apply(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId, decision: Decision) {
-    let key = Some(instance);
-    let Some(saved) = fold.saved_after(incoming, instance) else { return };
-    let begins = decision.from == INITIAL;
-    let ends = decision.to == FINAL && decision.from != FINAL;
-    let journal = JournalRow {
-        message_id: incoming.id,
-        digest: incoming.digest,
-        instance: key,
-        run: Some(saved.run),
-        seq: Some(saved.book.applied),
-        event: decision.event.clone(),
-        from_state: Some(decision.from.clone()),
-        to_state: Some(decision.to.clone()),
-        outcome: Outcome::Applied,
-        at: fold.at.now,
-    };
-    fold.finish(incoming, key, Some(journal));
-    if begins {
-        begin(fold, incoming, &saved);
-    }
-    take_keys(fold, incoming, &saved, begins);
-    if ends {
-        free_keys(fold, incoming, &saved);
-    }
-    let moved = decision.from != decision.to;
-    let draft = fold.draft(key);
-    draft.changed = true;
-    draft.last_applied = Some(incoming.id);
-    if ends {
-        draft.slice.forget_origin = Some(saved.run);
-    }
-    if moved {
-        fold.wake_deferred(instance);
-    }
-    effects::fold(fold, incoming, &saved, decision.effects);
-}
-
-/// A run begins: its start message is kept until it ends.
-fn begin(fold: &mut Fold<'_>, incoming: &Incoming, saved: &Instance) {
-    let Body::Message { envelope, correlated } = &incoming.body else { return };
-    let saga = fold.at.saga.name().clone();
-    let fingerprint = digest::fingerprint(&saga, &correlated.urn, &envelope.message);
-    let origin =
-        Origin { run: saved.run, message_id: incoming.id, fingerprint, envelope: envelope.clone() };
-    fold.draft(Some(saved.id)).slice.origin = Some(origin);
-}
-
-/// Business keys that are in the book and not yet this instance's are taken, by the start message
-/// or by a behaviour that asked for one.
-fn take_keys(fold: &mut Fold<'_>, incoming: &Incoming, saved: &Instance, begins: bool) {
-    let stored = fold.at.loaded.instances.get(&saved.id);
-    let owned = stored.map(|instance| instance.book.keys.clone()).unwrap_or_default();
-    for (name, value) in &saved.book.keys {
-        let key = Key { name: name.clone(), value: value.clone() };
-        let known = fold.keys.get(&key).copied();
-        let ours = known.is_some_and(|row| row.instance == saved.id && !row.free);
-        if ours || owned.contains(&(name.clone(), value.clone())) {
-            continue;
-        }
-        let generation = known.map_or(0, |row| row.generation) + 1;
-        let taken = KeyRow { instance: saved.id, generation, free: false };
-        fold.keys.insert(key.clone(), taken);
-        let by = incoming.id;
-        // Only the key that the message itself names can be lost to another starter.
-        let by_start = begins && names(incoming, &key);
-        let write = KeyWrite { key, generation, free: false, by, by_start };
-        fold.draft(Some(saved.id)).slice.keys.push(write);
-    }
-}
-
-/// Whether a message finds its instance by this key.
-fn names(incoming: &Incoming, key: &Key) -> bool {
-    matches!(&incoming.body, Body::Message { correlated, .. }
-        if matches!(&correlated.target, Target::Key(of) if of == key))
-}
-
-/// A run ends: keys that may be used again are freed.
-fn free_keys(fold: &mut Fold<'_>, incoming: &Incoming, saved: &Instance) {
-    for (name, value) in &saved.book.keys {
-        let key = Key { name: name.clone(), value: value.clone() };
-        if !fold.at.saga.key_is_reusable(name) {
-            continue;
-        }
-        let Some(row) = fold.keys.get_mut(&key) else { continue };
-        row.free = true;
-        let generation = row.generation;
-        let write = KeyWrite { key, generation, free: true, by: incoming.id, by_start: false };
-        let slice = &mut fold.draft(Some(saved.id)).slice;
-        slice.keys.retain(|earlier| earlier.key != write.key);
-        slice.keys.push(write);
     }
 }
 
