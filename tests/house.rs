@@ -20,5 +20,7 @@ mod places;
 mod repo;
 #[path = "house/sizes.rs"]
 mod sizes;
+#[path = "house/stack.rs"]
+mod stack;
 #[path = "house/walls.rs"]
 mod walls;
