@@ -6,6 +6,8 @@ mod circles;
 mod forms;
 #[path = "house/links.rs"]
 mod links;
+#[path = "house/logged.rs"]
+mod logged;
 #[path = "house/manifests.rs"]
 mod manifests;
 #[path = "house/modules.rs"]
