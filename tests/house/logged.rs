@@ -13,13 +13,14 @@ const PAGE: &str = "docs/operations.md";
 /// A line: its level, and its text with `…` for what is different each time.
 type Line = (String, String);
 
-/// What our programs log, with the file it stands in.
+/// What our programs log while they serve, with the file it stands in.
 fn logged(files: &BTreeMap<String, String>) -> BTreeMap<Line, String> {
     let mut found = BTreeMap::new();
     for (path, text) in files {
         let runs = (path.starts_with("crates/") || path.starts_with("sagas/"))
             && path.contains("/src/")
             && !path.starts_with("crates/testkit/")
+            && !path.starts_with("crates/host/src/bench/")
             && !path.ends_with("/tests.rs");
         let Some(tokens) = runs.then(|| text.parse::<TokenStream>().ok()).flatten() else {
             continue;
