@@ -6,6 +6,8 @@ mod circles;
 mod forms;
 #[path = "house/links.rs"]
 mod links;
+#[path = "house/logged.rs"]
+mod logged;
 #[path = "house/manifests.rs"]
 mod manifests;
 #[path = "house/modules.rs"]
@@ -20,5 +22,7 @@ mod places;
 mod repo;
 #[path = "house/sizes.rs"]
 mod sizes;
+#[path = "house/stack.rs"]
+mod stack;
 #[path = "house/walls.rs"]
 mod walls;

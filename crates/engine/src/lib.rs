@@ -21,4 +21,4 @@ pub use error::Error;
 pub use settings::Mutations;
 pub use settings::{Retention, Settings};
 pub use shared::Ports;
-pub use telemetry::Counters;
+pub use telemetry::{Counters, Reading, Reported};

@@ -2,16 +2,48 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// How a counter's value moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// So many since the process began: it only rises.
+    Total,
+    /// So many when last looked: it rises and falls.
+    Level,
+}
+
+/// One counter as it is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Reported {
+    /// As in [`Counters`].
+    pub name: &'static str,
+    /// What is counted, in a sentence.
+    pub help: &'static str,
+    /// Whether it may fall.
+    pub reading: Reading,
+    /// The value now.
+    pub value: u64,
+}
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $help:literal])+ $name:ident: $reading:ident,)*) => {
         /// Counters since this process began.
         #[derive(Debug, Default)]
-        pub struct Counters { $($(#[$doc])* pub $name: Count,)* }
+        pub struct Counters { $($(#[doc = $help])+ pub $name: Count,)* }
 
         impl Counters {
             /// Every counter with its name.
             pub fn all(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name.get()),)*]
+                self.reported().into_iter().map(|counter| (counter.name, counter.value)).collect()
+            }
+
+            /// Every counter with what it says; what is said is its documentation below.
+            pub fn reported(&self) -> Vec<Reported> {
+                vec![$(Reported {
+                    name: stringify!($name),
+                    help: concat!($($help),+).trim_ascii(),
+                    reading: Reading::$reading,
+                    value: self.$name.get(),
+                },)*]
             }
         }
     };
@@ -19,53 +51,53 @@ macro_rules! counters {
 
 counters! {
     /// Messages taken from the broker.
-    received,
+    received: Total,
     /// Messages and internal deliveries that a row was run for.
-    applied,
+    applied: Total,
     /// Copies of what was known already.
-    duplicates,
+    duplicates: Total,
     /// Outcomes that change nothing: ignored, absorbed, discarded.
-    passed_over,
+    passed_over: Total,
     /// Messages parked, new or again.
-    parked,
+    parked: Total,
     /// Messages set aside.
-    quarantined,
+    quarantined: Total,
     /// Copies of set-aside start messages that started nothing.
-    blocked,
+    blocked: Total,
     /// Runs that failed and were dealt with by the guard.
-    contained,
+    contained: Total,
     /// Messages that carried no id.
-    without_id,
+    without_id: Total,
     /// Copies of quarantined messages that a person moved back to the queue.
-    returned_mirrors,
+    returned_mirrors: Total,
     /// Batches committed.
-    batches,
+    batches: Total,
     /// Slices that lost a race and went round again.
-    lost_races,
+    lost_races: Total,
     /// Commits whose outcome was not known.
-    unknown_commits,
+    unknown_commits: Total,
     /// Batches given back at a fence.
-    fenced,
+    fenced: Total,
     /// Messages confirmed by the broker.
-    published,
+    published: Total,
     /// Messages published again because the first time was not known to have worked.
-    republished,
+    republished: Total,
     /// Messages that no queue took.
-    unroutable,
+    unroutable: Total,
     /// Attempts at calls begun.
-    attempts,
+    attempts: Total,
     /// Attempts whose record came too late.
-    late_attempts,
+    late_attempts: Total,
     /// Deciding threads given up.
-    abandoned_threads,
+    abandoned_threads: Total,
     /// Leases lost.
-    lost_leases,
+    lost_leases: Total,
     /// Sweeps of what is over that did not work.
-    failed_sweeps,
+    failed_sweeps: Total,
     /// Rows that had been due for long and that no process had claimed, when last looked.
-    unclaimed,
+    unclaimed: Level,
     /// Instances that have waited long for a newer definition, when last looked.
-    newer_definition,
+    newer_definition: Level,
 }
 
 /// One counter.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use knarr_admin::{Kind, Metric};
-use knarr_engine::{Counters, Health, Running};
+use knarr_engine::{Counters, Health, Reading, Running};
 use parking_lot::Mutex;
 
 use crate::spawn::Spawner;
@@ -80,23 +80,77 @@ impl Standing {
             gauge("knarr_info", "1; its label tells the version.", version, 1),
             gauge("knarr_ready", "1 while the process is ready, else 0.", Vec::new(), ready),
         ];
-        let counters = self.0.engine.get().map(|(_, counters)| counters.all());
-        for (name, value) in counters.unwrap_or_default() {
-            metrics.push(Metric {
-                name: format!("knarr_{name}_total"),
-                help: format!("{} since the process began.", capitalised(name)),
-                kind: Kind::Counter,
-                labels: Vec::new(),
-                value,
-            });
+        if let Some((_, counters)) = self.0.engine.get() {
+            metrics.extend(counted(counters));
         }
         metrics
     }
 }
 
-/// `lost_races` as a person reads it.
-fn capitalised(name: &str) -> String {
-    let words = name.replace('_', " ");
-    let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+/// What the engine counts, under the names that docs/operations.md explains.
+fn counted(counters: &Counters) -> Vec<Metric> {
+    let metrics = counters.reported().into_iter().map(|counter| {
+        let (name, kind) = match counter.reading {
+            Reading::Total => (format!("knarr_{}_total", counter.name), Kind::Counter),
+            Reading::Level => (format!("knarr_{}", counter.name), Kind::Gauge),
+        };
+        let (help, labels) = (counter.help.to_owned(), Vec::new());
+        Metric { name, help, kind, labels, value: counter.value }
+    });
+    metrics.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn document(path: &str) -> String {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/");
+        std::fs::read_to_string(format!("{root}{path}")).expect("it is there")
+    }
+
+    /// What a process that serves shows.
+    fn shown() -> BTreeSet<String> {
+        let standing = Standing::new(Spawner::default(), "1");
+        let own = standing.metrics().into_iter().chain(counted(&Counters::default()));
+        own.map(|metric| metric.name).collect()
+    }
+
+    /// Words that begin like metrics of ours.
+    fn named(text: &str) -> BTreeSet<String> {
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .filter(|word| word.starts_with("knarr_"))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_dashboard_names_no_metric_that_is_not_there() {
+        let asked = named(&document("observe/grafana/knarr.json"));
+        assert!(asked.len() > 10, "{asked:?}");
+        let unknown: Vec<_> = asked.difference(&shown()).cloned().collect();
+        assert!(unknown.is_empty(), "docs/observe/grafana/knarr.json asks for {unknown:?}");
+    }
+
+    #[test]
+    fn the_operators_page_explains_every_metric_and_no_other() {
+        let page = document("operations.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `knarr_"));
+        let explained: BTreeSet<String> =
+            rows.filter_map(|row| Some(format!("knarr_{}", row.split_once('`')?.0))).collect();
+        assert_eq!(explained, shown(), "left: docs/operations.md, right: /metrics");
+    }
+
+    #[test]
+    fn what_may_fall_is_a_gauge_and_every_metric_says_what_it_is() {
+        let all = counted(&Counters::default());
+        for metric in &all {
+            let rises = metric.name.ends_with("_total");
+            assert_eq!(metric.kind == Kind::Counter, rises, "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}: {}", metric.name, metric.help);
+        }
+        assert!(all.iter().any(|it| it.name == "knarr_unclaimed" && it.kind == Kind::Gauge));
+    }
 }

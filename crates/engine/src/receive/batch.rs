@@ -167,7 +167,8 @@ impl Batches {
         };
         self.remember_keys(&decided);
         for warning in &decided.warnings {
-            tracing::warn!(endpoint = %self.serving.endpoint.name, "{warning}");
+            let endpoint = &self.serving.endpoint.name;
+            tracing::warn!(%endpoint, "a row asked for what its own end cancels: {warning}");
         }
         self.commit(batch, decided, &row, round).await
     }
@@ -252,7 +253,8 @@ impl Batches {
         if error.is_transient() {
             tracing::warn!(%endpoint, failures = round.failures, "waiting for the store: {error}");
         } else {
-            tracing::error!(%endpoint, failures = round.failures, "{error}");
+            let failures = round.failures;
+            tracing::error!(%endpoint, failures, "the store refuses a batch, tried again: {error}");
         }
         self.shared.back_off(round.failures).await;
         Next::Again(batch)
