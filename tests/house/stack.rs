@@ -64,7 +64,7 @@ fn every_setting_and_every_file_that_the_stack_names_exists() {
     assert!(settings.len() > 5, "{settings:?}");
     let mut found: Vec<String> = settings
         .iter()
-        .filter(|name| !known(*name))
+        .filter(|name| !known(name))
         .map(|name| format!("docker-compose.yml: there is no setting {name}"))
         .collect();
     for name in names(&image, "KNARR_").iter().map(|name| format!("KNARR_{name}")) {
