@@ -175,7 +175,7 @@ async fn row_081_row_082_live_panics_and_waits_cost_attempts_and_no_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn row_018_live_random_kills_under_load_convict_no_innocent() {
     let given = std::env::var("KNARR_TEST_KILLS").ok().and_then(|text| text.parse().ok());
-    let kills: u32 = given.unwrap_or(20);
+    let kills: u32 = given.unwrap_or(8);
     let world = World::new().await;
     let mut child = Supervised::ready(&world).await;
     let wire = Wire::open(&world).await;
