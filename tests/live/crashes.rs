@@ -37,24 +37,33 @@ async fn deed(wire: &Wire, what: What) {
 /// Starts the child again whenever it has died, as a supervisor does.
 struct Supervised<'a> {
     world: &'a World,
+    set: &'static [(&'static str, &'static str)],
     child: Mortal,
     deaths: u32,
 }
 
 impl<'a> Supervised<'a> {
     async fn ready(world: &'a World) -> Supervised<'a> {
-        let child = Mortal::start(world, &[]);
+        Supervised::with(world, &[]).await
+    }
+
+    /// The same with these settings besides the usual ones.
+    async fn with(
+        world: &'a World,
+        set: &'static [(&'static str, &'static str)],
+    ) -> Supervised<'a> {
+        let child = Mortal::start(world, set);
         until("the child is ready", async || {
             if child.is_ready() { Ok(()) } else { Err("not yet".to_owned()) }
         })
         .await;
-        Supervised { world, child, deaths: 0 }
+        Supervised { world, set, child, deaths: 0 }
     }
 
     fn revive(&mut self) {
         if self.child.has_ended() {
             self.deaths += 1;
-            self.child = Mortal::start(self.world, &[]);
+            self.child = Mortal::start(self.world, self.set);
         }
     }
 
@@ -128,6 +137,46 @@ async fn row_018_row_082_row_083_pe_083_live_what_kills_or_hangs_is_convicted_wh
     assert_eq!(stored.count(open).await, 1);
     assert_eq!(stored.count("SELECT count(*) FROM knarr.suspect").await, 0);
     assert_eq!(wire.ready(DEED).await, 0);
+    wire.close().await;
+}
+
+/// A classic queue counts no deliveries: whoever always fails, and whoever kills, is stopped by us.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_036_live_a_classic_queue_counts_nothing_and_each_budget_holds_all_the_same() {
+    let world = World::new().await;
+    let mut child = Supervised::with(&world, &[("KNARR_QUEUE", "classic")]).await;
+    let wire = Wire::open(&world).await;
+    for n in 0..100 {
+        easy(&wire, 0).await;
+        match n {
+            30 => deed(&wire, What::Panic).await,
+            60 => deed(&wire, What::Abort).await,
+            _ => {}
+        }
+    }
+    let mut stored = Stored::open(&world).await;
+    let expected = BTreeMap::from([("poison".to_owned(), 1), ("exhausted".to_owned(), 1)]);
+    child
+        .until("all are decided or set aside", async || {
+            let (aside, done) = (set_aside(&mut stored).await, applied(&mut stored, EASY).await);
+            if aside == expected && done == 100 {
+                return Ok(());
+            }
+            Err(format!("set aside {aside:?}, {done} decided"))
+        })
+        .await;
+    let attempts = "SELECT count(*) FROM knarr.quarantine \
+                    WHERE class = 'exhausted' AND detail LIKE '%\"attempts\":2%'";
+    assert_eq!(stored.count(attempts).await, 1, "it had its budget of two");
+    let deaths = "SELECT count(*) FROM knarr.quarantine \
+                  WHERE class = 'poison' AND detail LIKE '%5 processes died%'";
+    assert_eq!(stored.count(deaths).await, 1);
+    assert!(child.deaths >= 5, "{}", child.deaths);
+    until("nothing comes again", async || match wire.ready(DEED).await {
+        0 => Ok(()),
+        left => Err(format!("{left} wait")),
+    })
+    .await;
     wire.close().await;
 }
 

@@ -6,6 +6,7 @@ mod aborted;
 mod bad_input;
 mod binary;
 mod crashes;
+mod doors;
 mod dotnet;
 mod drain;
 mod kills;

@@ -8,7 +8,7 @@ use crate::stored::Stored;
 use crate::world::{World, until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn live_two_replicas_share_a_queue() {
+async fn mt_287_live_two_replicas_share_a_queue() {
     let world = World::new().await;
     let one = Serving::start(&world, &[]);
     let other = Serving::start(&world, &[]);

@@ -11,9 +11,10 @@ use crate::serving::{Serving, knarr};
 use crate::world::{World, until};
 
 /// Settings that nobody can use, and what the one line about each must tell.
-const WRONG: [(&str, &str, &str); 12] = [
+const WRONG: [(&str, &str, &str); 13] = [
     ("KNARR_BROKER", "http://guest:s3cret@127.0.0.1/", "amqp"),
     ("KNARR_BROKER", "amqp://guest:s3cret@127.0.0.1:port/v", "port"),
+    ("KNARR_BROKER_CA", "s3cret", "BEGIN CERTIFICATE"),
     ("KNARR_STORE", "mysql://me:s3cret@127.0.0.1/db", "postgres://"),
     ("KNARR_LISTEN", "anywhere", "anywhere"),
     ("KNARR_LISTEN", "127.0.0.1:99999", "99999"),

@@ -2,7 +2,7 @@
 
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
-    QueueBindOptions, QueueDeclareOptions,
+    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
@@ -74,6 +74,18 @@ impl Wire {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = self.channel.queue_declare(queue.into(), passive, FieldTable::default());
         declared.await.unwrap_or_else(|error| panic!("{queue}: {error}")).message_count()
+    }
+
+    /// A durable classic queue that nobody asked us for.
+    pub(crate) async fn classic(&self, queue: &str) {
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let declared = self.channel.queue_declare(queue.into(), durable, FieldTable::default());
+        declared.await.unwrap_or_else(|error| panic!("{queue}: {error}"));
+    }
+
+    pub(crate) async fn delete(&self, queue: &str) {
+        let deleted = self.channel.queue_delete(queue.into(), QueueDeleteOptions::default());
+        deleted.await.unwrap_or_else(|error| panic!("{queue}: {error}"));
     }
 
     /// A queue that keeps a copy of everything published to an exchange, through every restart.

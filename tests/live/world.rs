@@ -55,6 +55,17 @@ impl World {
         (world, broker, server)
     }
 
+    /// A world around a broker that the test has started, with a database as all others have it.
+    pub(crate) async fn beside(broker: &rabbitmq::Private) -> World {
+        let turn = TURN.lock().await;
+        let (vhost, database) = tokio::join!(rabbitmq::vhost(), postgres::database());
+        let store = database.url();
+        World {
+            _ours: Some((vhost, database)),
+            ..World::around(broker.url(), store, Duration::ZERO, turn).await
+        }
+    }
+
     async fn around(
         broker: String,
         store: String,

@@ -10,7 +10,7 @@ use crate::kit::{Road, errand_with, fails_first, id, tell};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn pe_095_a_full_line_stops_intake_of_its_endpoint_and_says_so() {
+async fn pe_050_pe_095_a_full_line_stops_intake_of_its_endpoint_and_says_so() {
     let patient = || errand_with::<0>(|m| m.retry(RetryPolicy::fixed(100, SECOND)));
     let mut road =
         Road::with(patient()).and(errand_with::<1>(|_| {})).settings(|s| s.parked_cap = 20).start();

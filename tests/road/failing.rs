@@ -64,7 +64,7 @@ async fn s0_15_pe_053_a_failing_message_is_tried_exactly_as_often_as_its_budget_
 }
 
 #[tokio::test(start_paused = true)]
-async fn mt_053_b2_an_unhandled_message_is_set_aside_at_once_and_its_run_is_untouched() {
+async fn mt_053_mt_294_b2_an_unhandled_message_is_set_aside_at_once_and_its_run_is_untouched() {
     let mut road = Road::with(errand()).start();
     road.begin(1, vec![]);
     road.settle().await;

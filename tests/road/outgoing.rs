@@ -46,7 +46,7 @@ async fn messages_of_an_instance_leave_in_order_and_are_numbered_without_gaps() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn addresses_say_where_a_message_goes_and_whether_a_return_matters() {
+async fn mt_302_addresses_say_where_a_message_goes_and_whether_a_return_matters() {
     let mut road = Road::with(errand()).start();
     let script =
         vec![tell("a"), send("queue:q", "b"), send("exchange:Some:Where", "c"), respond("d")];

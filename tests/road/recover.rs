@@ -319,7 +319,7 @@ async fn mt_151_a_call_that_gives_itself_up_has_failed_like_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mt_225_a_step_that_answers_and_then_fails_sends_a_fault_and_never_the_answer() {
+async fn mt_225_pe_025_a_step_that_answers_and_then_fails_sends_a_fault_and_never_the_answer() {
     let mut road = Road::with(contained()).start();
     road.begin(1, vec![]);
     road.settle().await;

@@ -185,6 +185,8 @@ pub(crate) fn broker(
         BrokerAt::Amqp(url) => {
             let mut settings = knarr_rabbitmq::Settings::new(url);
             settings.application = application.to_owned();
+            settings.authorities = config.broker_tls.authorities.clone();
+            settings.identity = config.broker_tls.identity.clone();
             let transport = knarr_rabbitmq::Transport::open(settings, clock.clone())
                 .map_err(|error| Error::wrong("KNARR_BROKER", error))?;
             Ok(Some(Arc::new(transport)))

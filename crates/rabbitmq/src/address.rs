@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_those_of_masstransit() {
+    fn mt_311_addresses_are_those_of_masstransit() {
         let address = |url: &str| broker(url).expect("a URL").address("url-scan");
         assert_eq!(address("amqp://h"), "rabbitmq://h/url-scan");
         assert_eq!(address("amqp://h:5672/"), "rabbitmq://h/url-scan");

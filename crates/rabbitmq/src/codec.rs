@@ -12,6 +12,7 @@ use knarr_model::{Class, HeaderValue, Headers};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, DecimalValue, FieldArray, FieldTable};
 
+use crate::deaths::Deaths;
 use crate::names::short;
 
 /// What is kept of a body that is too large.
@@ -20,19 +21,19 @@ const KEPT: usize = 64 << 10;
 /// AMQP's own framing of a header frame beside its table: method and fixed properties.
 const HEADER_FRAME_REST: usize = 2_048;
 
-/// A delivery of the client's in the words of the model.
+/// A delivery of the client's in the words of the model; `dead` for one from the dead queue.
 pub(crate) fn inbound(
     endpoint: &ReceiveEndpoint,
     from: lapin::message::Delivery,
     generation: u64,
     received_at: DateTime<Utc>,
-    is_dead: bool,
+    dead: Option<&Deaths>,
 ) -> Delivery {
     let properties = &from.properties;
     let headers = properties.headers().as_ref().map(headers_in).unwrap_or_default();
     // A message that the broker gave up is named by where it was first published.
     let (exchange, routing_key) = match died_from(&headers) {
-        Some(first) if is_dead => first,
+        Some(first) if dead.is_some() => first,
         _ => (from.exchange.to_string(), from.routing_key.to_string()),
     };
     let text = |value: &Option<lapin::types::ShortString>| value.as_ref().map(ToString::to_string);
@@ -64,10 +65,12 @@ pub(crate) fn inbound(
     } else {
         format::read(&message)
     };
-    let content = if is_dead {
-        Err(Undecodable { class: Class::DeliveryLimit, reason: given_up(&headers) })
-    } else {
-        read.content.map(std::sync::Arc::new)
+    let content = match dead {
+        Some(deaths) => {
+            let reason = deaths.reason(&endpoint.name, &headers);
+            Err(Undecodable { class: Class::DeliveryLimit, reason })
+        }
+        None => read.content.map(std::sync::Arc::new),
     };
     let body = match is_large {
         // A copy, so that the rest is freed.
@@ -110,11 +113,6 @@ fn died_from(headers: &Headers) -> Option<(String, String)> {
         _ => None,
     };
     Some((exchange, key.unwrap_or_default()))
-}
-
-fn given_up(headers: &Headers) -> String {
-    let why = headers.text("x-first-death-reason").unwrap_or_else(|| "its own limit".to_owned());
-    format!("the broker gave the message up: {why}")
 }
 
 /// A table of header fields, each with its type.

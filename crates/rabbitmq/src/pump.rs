@@ -11,17 +11,18 @@ use knarr_model::ports::{Clock, TransportError};
 use knarr_model::topology::{ReceiveEndpoint, dead_queue};
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::broken::{Broken, within};
 use crate::codec;
 use crate::connection::{Link, Live};
+use crate::deaths::Deaths;
 use crate::gauge::Gauge;
 use crate::names::short;
 use crate::settings::Settings;
 use crate::settle::InHand;
+use crate::standing::{Standing, Watchdog};
 use crate::topology::Declarer;
 
 /// Messages of the dead queue in hand at once.
@@ -37,9 +38,6 @@ const RESUBSCRIBE: Duration = Duration::from_millis(50);
 /// A subscription that lasted this long was a good one.
 const GOOD: Duration = Duration::from_secs(10);
 
-/// Whether a consumer really consumes, and if not, why.
-pub(crate) type Standing = Arc<Mutex<Result<(), String>>>;
-
 /// What the pump hands over.
 pub(crate) type Item = Result<Delivery, TransportError>;
 
@@ -51,6 +49,7 @@ pub(crate) struct Pump {
     pub(crate) endpoint: ReceiveEndpoint,
     pub(crate) in_hand: Arc<InHand>,
     pub(crate) standing: Standing,
+    pub(crate) deaths: Deaths,
     pub(crate) out: mpsc::Sender<Item>,
     pub(crate) stop: CancellationToken,
 }
@@ -169,7 +168,7 @@ impl Pump {
             let why = match subscribed {
                 Ok(mut subscribed) => {
                     *self.standing.lock() = Ok(());
-                    match self.flow(&mut subscribed).await {
+                    match self.last(&mut subscribed).await {
                         End::Stop => return self.give_back(subscribed).await,
                         End::Lost(why) => {
                             let queue = &*self.endpoint.name;
@@ -210,6 +209,28 @@ impl Pump {
         let subscribed = self.subscribe(&live).await?;
         info!(queue = &*self.endpoint.name, "subscribed");
         Ok(subscribed)
+    }
+
+    /// Hands over deliveries while the subscription lasts and something moves.
+    async fn last(&self, subscribed: &mut Subscribed) -> End {
+        let (live, generation) = (subscribed.live.clone(), subscribed.main.generation);
+        let watchdog = Watchdog {
+            queue: self.endpoint.name.to_string(),
+            in_hand: self.in_hand.clone(),
+            standing: self.standing.clone(),
+            clock: self.clock.clone(),
+            patience: self.settings.no_progress,
+            deadline: self.settings.deadline,
+        };
+        let why = tokio::select! {
+            biased;
+            end = self.flow(subscribed) => return end,
+            why = watchdog.stuck(&live, generation) => why,
+        };
+        // For all the client knows it is sound, and it must not go on beside the next one.
+        let closed = subscribed.main.channel.close(200, "nothing came".into());
+        let _best_effort = within(self.settings.deadline, "channel.close", closed).await;
+        End::Lost(why)
     }
 
     /// Hands over deliveries while the subscription lasts.
@@ -318,8 +339,12 @@ impl Pump {
             drop(room);
             self.in_hand.settle(&[(receipt, Settlement::Return)]).await;
         } else {
-            let now = self.clock.now();
-            room.send(Ok(codec::inbound(&self.endpoint, delivery, generation, now, is_dead)));
+            let (now, dead) = (self.clock.now(), is_dead.then_some(&self.deaths));
+            let read = codec::inbound(&self.endpoint, delivery, generation, now, dead);
+            if !is_dead {
+                self.deaths.delivered_before(read.delivery_count);
+            }
+            room.send(Ok(read));
         }
         full
     }

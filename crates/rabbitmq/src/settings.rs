@@ -41,6 +41,10 @@ pub struct Settings {
     /// Body bytes that one consumer holds at once, about: the prefetch is lowered when bodies are
     /// large. Default 64 MiB.
     pub prefetch_bytes: usize,
+    /// A consumer that neither gets nor settles anything for this long is looked at: when its queue
+    /// should have given it something it subscribes again, and when it holds what it should have
+    /// settled the transport is not well. Default 3 min, longer than any delivery is meant to wait.
+    pub no_progress: Duration,
 }
 
 impl Settings {
@@ -58,6 +62,7 @@ impl Settings {
             deadline: Duration::from_secs(10),
             max_message: 128 << 20,
             prefetch_bytes: 64 << 20,
+            no_progress: Duration::from_secs(180),
         }
     }
 }
@@ -72,6 +77,7 @@ impl fmt::Debug for Settings {
             .field("deadline", &self.deadline)
             .field("max_message", &self.max_message)
             .field("prefetch_bytes", &self.prefetch_bytes)
+            .field("no_progress", &self.no_progress)
             .finish_non_exhaustive()
     }
 }

@@ -39,6 +39,8 @@ struct Inner {
     last: u64,
     channels: BTreeMap<u64, Open>,
     bytes: usize,
+    /// Rises with everything that comes or is settled.
+    moved: u64,
 }
 
 struct Open {
@@ -68,6 +70,7 @@ impl InHand {
         if let Some(open) = inner.channels.get_mut(&receipt.generation) {
             open.tags.arrived(receipt.tag, size);
             inner.bytes += size;
+            inner.moved += 1;
         }
     }
 
@@ -97,6 +100,11 @@ impl InHand {
     /// How many deliveries of a channel the broker has not seen settled.
     pub(crate) fn count(&self, generation: u64) -> usize {
         self.inner.lock().channels.get(&generation).map_or(0, |open| open.tags.unsettled())
+    }
+
+    /// Differs from what it was when something has come or been settled since.
+    pub(crate) fn moved(&self) -> u64 {
+        self.inner.lock().moved
     }
 
     /// Body bytes in hand.
@@ -173,6 +181,7 @@ impl Inner {
             };
             let Some(size) = size else { continue };
             self.bytes -= size;
+            self.moved += 1;
             settled += 1;
             if *how == Settlement::Return {
                 writes.push(give_back(open.channel.clone(), receipt.tag));

@@ -21,10 +21,12 @@ use crate::address::Broker;
 use crate::broken::Broken;
 use crate::connection::{Link, Live};
 use crate::consumer::Consumer;
+use crate::deaths::Deaths;
 use crate::publisher::Publisher;
-use crate::pump::{Pump, Standing};
+use crate::pump::Pump;
 use crate::settings::Settings;
 use crate::settle::InHand;
+use crate::standing::Standing;
 use crate::topology::Declarer;
 
 /// Room between the pump and the engine beyond the prefetch, for errors and the dead queue.
@@ -107,6 +109,7 @@ impl TransportPort for Transport {
             endpoint: endpoint.clone(),
             in_hand: in_hand.clone(),
             standing: standing.clone(),
+            deaths: Deaths::default(),
             out,
             stop: stop.clone(),
         };

@@ -10,6 +10,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::new("KNARR_BROKER", "embedded:",
         "Where messages come from: `embedded:` (queues in the SQLite file, one process) or \
          `amqp[s]://user:password@host:port[,host:port…]/vhost`, whose hosts are tried in order.").secret(),
+    Setting::unset("KNARR_BROKER_CA",
+        "Certificate authorities (PEM) to trust at an `amqps` broker besides those of the system.").secret(),
+    Setting::unset("KNARR_BROKER_CERTIFICATE",
+        "Our certificate with its chain (PEM), for an `amqps` broker that asks for one.").secret(),
+    Setting::unset("KNARR_BROKER_KEY",
+        "The key of that certificate (PKCS#8 PEM); one without the other is refused.").secret(),
     Setting::told("KNARR_STORE", "`sqlite:` and `knarr.db` in the data directory",
         "Where state is kept: `sqlite:PATH` (one process) or `postgres://user:password@host:port/database`.").secret(),
     Setting::new("KNARR_SCHEMA", "knarr",

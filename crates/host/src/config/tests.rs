@@ -150,11 +150,25 @@ fn brokers_and_stores_are_known_by_their_scheme() {
 }
 
 #[test]
+fn a_certificate_for_the_broker_needs_its_key_and_the_key_its_certificate() {
+    let certificate = ("KNARR_BROKER_CERTIFICATE", "-----BEGIN CERTIFICATE-----\n");
+    let key = ("KNARR_BROKER_KEY", "-----BEGIN PRIVATE KEY-----\n");
+    let config = config(&[certificate, key]).expect("right");
+    let identity = config.broker_tls.identity.expect("both are given");
+    assert_eq!((&*identity.certificate, &*identity.key), (certificate.1, key.1));
+    for (given, missing) in [(certificate, key), (key, certificate)] {
+        let told = wrong(&[given]);
+        assert_eq!(told, format!("{}: must be set, since {} is", missing.0, given.0));
+    }
+}
+
+#[test]
 fn each_wrong_value_is_one_line_that_names_its_setting_and_no_secret() {
     for (name, text, expected) in [
         ("KNARR_BROKER", "http://me:s3cret@h", "amqp[s]://"),
         ("KNARR_BROKER", "embedded:x", "amqp[s]://"),
         ("KNARR_BROKER", "amqp:me:s3cret@h", "amqp[s]://"),
+        ("KNARR_BROKER_CA", "s3cret", "BEGIN CERTIFICATE"),
         ("KNARR_STORE", "mysql://me:s3cret@h", "sqlite:PATH"),
         ("KNARR_STORE", "sqlite:", "sqlite:PATH"),
         ("KNARR_LISTEN", "7300", "127.0.0.1:7300"),

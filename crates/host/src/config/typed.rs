@@ -23,6 +23,13 @@ pub(crate) enum BrokerAt {
     Amqp(String),
 }
 
+/// Whom we trust at the broker, and who we are there; PEM.
+#[derive(Clone, Default)]
+pub(crate) struct BrokerTls {
+    pub(crate) authorities: Option<String>,
+    pub(crate) identity: Option<knarr_rabbitmq::Identity>,
+}
+
 /// Where state is kept.
 #[derive(Clone)]
 pub(crate) enum StoreAt {
@@ -45,6 +52,7 @@ pub(crate) enum LogFormat {
 /// Everything of ours that was set.
 pub(crate) struct Config {
     pub(crate) broker: BrokerAt,
+    pub(crate) broker_tls: BrokerTls,
     pub(crate) store: StoreAt,
     pub(crate) data_dir: PathBuf,
     pub(crate) listen: SocketAddr,
@@ -61,6 +69,7 @@ impl Config {
         let mut wrongs = Vec::new();
         let data_dir = PathBuf::from(values.text("KNARR_DATA_DIR").unwrap_or("knarr-data"));
         let broker = noted(&mut wrongs, broker(values));
+        let broker_tls = broker_tls(values, &mut wrongs);
         let store = noted(&mut wrongs, store(values, &data_dir));
         let listen = noted(&mut wrongs, listen(values));
         let token = noted(&mut wrongs, token(values));
@@ -82,7 +91,17 @@ impl Config {
         }
         match (broker, store, listen, token) {
             (Some(broker), Some(store), Some(listen), Some(token)) if wrongs.is_empty() => {
-                Ok(Config { broker, store, data_dir, listen, token, tokens, engine, endpoint })
+                Ok(Config {
+                    broker,
+                    broker_tls,
+                    store,
+                    data_dir,
+                    listen,
+                    token,
+                    tokens,
+                    engine,
+                    endpoint,
+                })
             }
             _ => Err(wrongs),
         }
@@ -117,6 +136,31 @@ fn broker(values: &Values) -> Result<BrokerAt, Wrong> {
             "is neither `embedded:` nor amqp[s]://user:password@host:port[,host:port…]/vhost",
         )),
     }
+}
+
+/// What is no PEM is told here: the broker's client would only say that it cannot connect.
+fn broker_tls(values: &Values, wrongs: &mut Vec<Wrong>) -> BrokerTls {
+    const KEY: &str = "KNARR_BROKER_KEY";
+    const CERTIFICATE: &str = "KNARR_BROKER_CERTIFICATE";
+    let mut pem = |name, what: &str| {
+        let text = values.text(name)?.to_owned();
+        if !text.contains(&format!("-----BEGIN {what}-----")) {
+            wrongs.push(Wrong::new(name, format!("is no PEM with a `BEGIN {what}` line")));
+        }
+        Some(text)
+    };
+    let authorities = pem("KNARR_BROKER_CA", "CERTIFICATE");
+    let identity = match (pem(CERTIFICATE, "CERTIFICATE"), pem(KEY, "PRIVATE KEY")) {
+        (Some(certificate), Some(key)) => Some(knarr_rabbitmq::Identity { certificate, key }),
+        (None, None) => None,
+        (given, _) => {
+            let (name, other) =
+                if given.is_some() { (KEY, CERTIFICATE) } else { (CERTIFICATE, KEY) };
+            wrongs.push(Wrong::new(name, format!("must be set, since {other} is")));
+            None
+        }
+    };
+    BrokerTls { authorities, identity }
 }
 
 fn store(values: &Values, data_dir: &Path) -> Result<StoreAt, Wrong> {

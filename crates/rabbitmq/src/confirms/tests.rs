@@ -42,7 +42,7 @@ fn returned_of(outcomes: Vec<(usize, Outcome)>) -> Vec<usize> {
 }
 
 #[test]
-fn r27_exactly_the_returned_ones_are_flagged_however_confirms_are_ordered_and_cut() {
+fn row_027_exactly_the_returned_ones_are_flagged_however_confirms_are_ordered_and_cut() {
     let n = 12;
     let mut order: Vec<usize> = (0..n).collect();
     // A linear congruence steps through many different orders without a source of randomness.

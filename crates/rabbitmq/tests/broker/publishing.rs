@@ -15,7 +15,7 @@ use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use crate::parts::{Plain, confirmed, endpoint, numbers, open, ping, taken, to};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r27_returns_among_many_calls_at_once_are_never_mixed_up() {
+async fn row_027_mt_273_returns_among_many_calls_at_once_are_never_mixed_up() {
     let vhost = rabbitmq::vhost().await;
     let transport = open(Settings::new(vhost.url()));
     transport.declare(&endpoint("here", QueueKind::Classic)).await.expect("declared");

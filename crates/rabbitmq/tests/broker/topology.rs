@@ -8,8 +8,8 @@ use knarr_model::work::{Addressing, Outgoing};
 use knarr_rabbitmq::Settings;
 use knarr_testkit::services::rabbitmq;
 use lapin::options::{
-    BasicPublishOptions, ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions,
-    QueueDeclareOptions, QueueDeleteOptions,
+    BasicGetOptions, BasicPublishOptions, ExchangeBindOptions, ExchangeDeclareOptions,
+    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, ExchangeKind};
@@ -148,7 +148,7 @@ async fn mt_topology_what_masstransit_declared_is_what_we_declare() {
 }
 
 #[tokio::test]
-async fn mt_topology_what_we_declared_is_what_masstransit_declares() {
+async fn mt_270_mt_274_mt_275_what_we_declared_is_what_masstransit_declares() {
     let vhost = rabbitmq::vhost().await;
     let plain = Plain::connect(&vhost.url()).await;
     let topology = recorded();
@@ -166,10 +166,11 @@ async fn mt_topology_what_we_declared_is_what_masstransit_declares() {
     let mut audit = transport.consume(&base).await.expect("a consumer");
     assert_eq!(transport.publish(&[order_submitted(2)]).await, confirmed(1));
     assert_eq!(numbers(&taken(&mut *audit, 1).await), [2]);
+    expect_quiet(&mut *audit).await;
 }
 
 #[tokio::test]
-async fn r31_pe_042_a_queue_of_another_kind_is_refused_by_name_and_argument() {
+async fn row_031_pe_042_a_queue_of_another_kind_is_refused_by_name_and_argument() {
     let vhost = rabbitmq::vhost().await;
     let plain = Plain::connect(&vhost.url()).await;
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -209,7 +210,7 @@ async fn pe_043_what_others_own_is_neither_made_nor_changed() {
 }
 
 #[tokio::test]
-async fn r25_a_queue_deleted_under_its_consumer_is_made_again() {
+async fn row_025_a_queue_deleted_under_its_consumer_is_made_again() {
     let vhost = rabbitmq::vhost().await;
     let transport = open(Settings::new(vhost.url()));
     let endpoint = endpoint("deleted", QueueKind::Quorum);
@@ -263,7 +264,8 @@ async fn pe_029_pe_294_a_consumer_that_cannot_consume_is_no_good_health() {
 }
 
 #[tokio::test]
-async fn pe_279_r35_what_the_broker_gives_up_comes_as_delivery_limit_with_its_own_id() {
+async fn pe_041_pe_279_mt_285_row_035_what_the_broker_gives_up_comes_as_delivery_limit_with_its_own_id()
+ {
     let vhost = rabbitmq::vhost().await;
     let transport = open(Settings::new(vhost.url()));
     let endpoint = endpoint("limit", QueueKind::Quorum);
@@ -335,4 +337,77 @@ async fn an_exchange_of_type_topic_is_bound_with_a_key_that_takes_all() {
     let mut came = numbers(&taken(&mut *consumer, 2).await);
     came.sort_unstable();
     assert_eq!(came, [7, 8]);
+}
+
+/// A queue with a time to live and priorities, an exchange with an alternate: all of it theirs.
+#[tokio::test]
+async fn mt_282_mt_283_mt_286_arguments_that_we_never_set_are_taken_as_they_are() {
+    let vhost = rabbitmq::vhost().await;
+    let plain = Plain::connect(&vhost.url()).await;
+    let channel = plain.channel().await;
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let arguments = |pairs: &[(&str, AMQPValue)]| {
+        let mut table = FieldTable::default();
+        pairs.iter().for_each(|(name, value)| table.insert((*name).into(), value.clone()));
+        table
+    };
+    let theirs = [("x-expires", 5_400_000), ("x-max-priority", 5)];
+    let theirs = arguments(&theirs.map(|(name, value)| (name, AMQPValue::LongInt(value))));
+    channel.queue_declare("theirs".into(), durable, theirs).await.expect("a queue");
+    channel.queue_declare("spare".into(), durable, FieldTable::default()).await.expect("a queue");
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let alternate = [("alternate-exchange", AMQPValue::LongString("Test:Spare".into()))];
+    for (exchange, table) in
+        [("Test:Spare", FieldTable::default()), ("Test:Ping", arguments(&alternate))]
+    {
+        let kind = ExchangeKind::Fanout;
+        let declared = channel.exchange_declare(exchange.into(), kind, options, table);
+        declared.await.unwrap_or_else(|e| panic!("{exchange}: {e}"));
+    }
+    let bind = QueueBindOptions::default();
+    let bound = channel.queue_bind(
+        "spare".into(),
+        "Test:Spare".into(),
+        "".into(),
+        bind,
+        FieldTable::default(),
+    );
+    bound.await.expect("bound");
+    let transport = open(Settings::new(vhost.url()));
+    // Nobody takes it yet: it lands where they want such messages.
+    assert_eq!(transport.publish(&[ping(1)]).await, confirmed(1));
+    let get = BasicGetOptions { no_ack: true };
+    assert!(channel.basic_get("spare".into(), get).await.expect("taken").is_some());
+    let urgent = Outgoing { priority: Some(2), ..to("theirs", Addressing::Queue, 2) };
+    assert_eq!(transport.publish(&[urgent]).await, confirmed(1));
+    let got = channel.basic_get("theirs".into(), get).await.expect("taken").expect("a message");
+    assert_eq!(got.delivery.properties.priority(), &Some(2));
+    let passive =
+        ReceiveEndpoint { declare: Declare::Passive, ..endpoint("theirs", QueueKind::Classic) };
+    let mut consumer = transport.consume(&passive).await.expect("as it is");
+    let mut other = transport.consume(&endpoint("ours", QueueKind::Quorum)).await.expect("bound");
+    assert_eq!(
+        transport.publish(&[to("theirs", Addressing::Queue, 3), ping(4)]).await,
+        confirmed(2)
+    );
+    assert_eq!(numbers(&taken(&mut *consumer, 1).await), [3]);
+    assert_eq!(numbers(&taken(&mut *other, 1).await), [4]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mt_290_fifty_endpoints_over_one_connection_all_consume() {
+    let vhost = rabbitmq::vhost().await;
+    let transport = open(Settings::new(vhost.url()));
+    let name = |n: usize| format!("endpoint-{n}");
+    let mut consumers = Vec::new();
+    for n in 0..50 {
+        let endpoint = endpoint(&name(n), QueueKind::Classic);
+        consumers.push(transport.consume(&endpoint).await.expect("a consumer"));
+    }
+    healthy(&transport).await;
+    let messages: Vec<_> = (0..50).map(|n| to(&name(n), Addressing::Queue, n)).collect();
+    assert_eq!(transport.publish(&messages).await, confirmed(50));
+    for (n, consumer) in consumers.iter_mut().enumerate() {
+        assert_eq!(numbers(&taken(&mut **consumer, 1).await), [n]);
+    }
 }

@@ -114,7 +114,7 @@ macro_rules! for_each_transport_case {
                 a_subscriber_of_a_base_type_is_reached_once
                 pe_047_an_unbound_publish_is_confirmed_and_makes_no_queue
                 a_send_reaches_its_queue_and_no_other
-                r27_exactly_the_messages_without_a_queue_are_returned
+                row_027_exactly_the_messages_without_a_queue_are_returned
                 an_answer_to_nobody_is_returned_and_harms_no_neighbour
                 pe_051_messages_of_any_size_keep_their_order
                 calls_side_by_side_keep_the_order_they_began_in

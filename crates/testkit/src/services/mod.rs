@@ -10,6 +10,7 @@
     reason = "this starts, awaits and ends real processes, which know no simulated time"
 )]
 
+mod certificates;
 mod node;
 mod process;
 mod server;
@@ -18,4 +19,5 @@ mod shared;
 pub mod postgres;
 pub mod rabbitmq;
 
+pub use certificates::Certificates;
 pub use shared::{Service, start, status, stop};

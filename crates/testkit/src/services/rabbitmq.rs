@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::certificates::Certificates;
 use super::node::Node;
-use super::process::{end, watch_ourselves};
+use super::process::{end, free_port, watch_ourselves};
 use super::shared::{self, Service};
 
 /// Where a virtual host lives and how it is made and deleted.
@@ -120,6 +121,24 @@ impl Private {
         let node = node.expect("starting a broker");
         watch_ourselves(node.dir());
         Private { node }
+    }
+
+    /// The same, which also listens with TLS on the port returned, and there wants a certificate
+    /// from whoever comes.
+    ///
+    /// # Panics
+    /// When RabbitMQ is not installed or does not start.
+    pub async fn launch_with_tls(certificates: &Certificates) -> (Private, u16) {
+        let (port, at) = (free_port(), |name| certificates.path(name).display().to_string());
+        let lines = format!(
+            "listeners.ssl.default = 127.0.0.1:{port}\n\
+             ssl_options.cacertfile = {}\nssl_options.certfile = {}\nssl_options.keyfile = {}\n\
+             ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true",
+            at("authority.pem"),
+            at("server.pem"),
+            at("server.key"),
+        );
+        (Private::launch_with(&lines).await, port)
     }
 
     /// `amqp://guest:guest@127.0.0.1:port/%2f`; the same after every start.

@@ -36,7 +36,7 @@ async fn a_message_above_the_brokers_own_limit_is_impossible_and_the_rest_goes()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r32_rights_taken_away_hold_up_only_what_needs_them_until_they_are_given_back() {
+async fn row_032_rights_taken_away_hold_up_only_what_needs_them_until_they_are_given_back() {
     let broker = Private::launch().await;
     let rights = |configure: &str, write: &str, read: &str| {
         format!(
@@ -78,4 +78,42 @@ async fn r32_rights_taken_away_hold_up_only_what_needs_them_until_they_are_given
         seen.extend(numbers(&taken(&mut *consumer, 1).await));
     }
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), [2, 4, 5]);
+}
+
+/// Tries to log in that the broker refused.
+async fn refused_logins(broker: &Private) -> u32 {
+    let count = "lists:sum([proplists:get_value(auth_attempts_failed, P) || \
+                 P <- rabbit_core_metrics:get_auth_attempts()])";
+    broker.eval(count).await.expect("a count").parse().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_032_a_password_changed_under_us_is_told_and_tried_with_patience_until_it_fits_again() {
+    let broker = Private::launch().await;
+    let password = |word: &str| {
+        format!(
+            "rabbit_auth_backend_internal:change_password(<<\"guest\">>, <<\"{word}\">>, <<\"me\">>)"
+        )
+    };
+    let transport = open(Settings::new(broker.url()));
+    let endpoint = endpoint("rotated", QueueKind::Quorum);
+    let mut consumer = transport.consume(&endpoint).await.expect("a consumer");
+    assert_eq!(transport.publish(&[ping(0)]).await, confirmed(1));
+    taken(&mut *consumer, 1).await;
+    broker.eval(&password("another")).await.expect("changed");
+    let close = "[rabbit_networking:close_connection(P, \"go\") || \
+                 P <- rabbit_networking:connections()], ok";
+    broker.eval(close).await.expect("closed");
+    unhealthy(&transport, "ACCESS_REFUSED").await;
+    let why = transport.health().expect_err("refused");
+    assert!(!why.contains("guest:guest"), "{why}");
+    let before = refused_logins(&broker).await;
+    pause(Duration::from_secs(5)).await;
+    let tries = refused_logins(&broker).await - before;
+    // Two connections, each with a wait that doubles up to five seconds.
+    assert!((1..=16).contains(&tries), "{tries} tries in five seconds");
+    broker.eval(&password("guest")).await.expect("changed back");
+    healthy(&transport).await;
+    assert_eq!(transport.publish(&[ping(1)]).await, confirmed(1));
+    assert_eq!(numbers(&taken(&mut *consumer, 1).await), [1]);
 }

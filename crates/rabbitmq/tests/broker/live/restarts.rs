@@ -140,17 +140,17 @@ async fn ride(outage: Outage, kind: QueueKind, times: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r19_pe_027_stops_and_starts_of_the_broker_lose_nothing() {
+async fn row_019_pe_027_mt_307_stops_and_starts_of_the_broker_lose_nothing() {
     ride(Outage::Stop, QueueKind::Quorum, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r20_kills_of_the_broker_lose_nothing_confirmed() {
+async fn row_020_kills_of_the_broker_lose_nothing_confirmed() {
     ride(Outage::Kill, QueueKind::Quorum, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r20_kills_of_the_broker_lose_nothing_confirmed_by_classic_queues() {
+async fn row_020_kills_of_the_broker_lose_nothing_confirmed_by_classic_queues() {
     ride(Outage::Kill, QueueKind::Classic, 2).await;
 }
 
@@ -187,7 +187,7 @@ async fn pe_029_pe_030_after_a_restart_the_prefetch_holds_and_old_receipts_are_v
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r21_a_broker_that_hangs_is_given_up_in_time_and_taken_up_again() {
+async fn row_021_a_broker_that_hangs_is_given_up_in_time_and_taken_up_again() {
     let broker = Private::launch().await;
     let mut settings = settings(&broker);
     settings.deadline = Duration::from_secs(2);
@@ -219,13 +219,15 @@ async fn r21_a_broker_that_hangs_is_given_up_in_time_and_taken_up_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pe_033_a_broker_that_is_away_at_the_start_is_waited_for_and_can_be_left() {
+async fn pe_033_mt_305_a_broker_that_is_away_at_the_start_is_waited_for_and_can_be_left() {
     let mut broker = Private::launch().await;
     broker.stop().await;
     let transport = open(settings(&broker));
     let endpoint = endpoint("late", QueueKind::Quorum);
     let mut consumer = transport.consume(&endpoint).await.expect("it waits");
     transport.declare(&endpoint).await.expect_err("nobody there");
+    let published = transport.publish(&[ping(0)]).await;
+    assert!(matches!(published[0], Published::Unknown(_)), "not for ever: {published:?}");
     assert!(transport.depth("late").await.is_err_and(|e| e.is_transient()));
     let left = open(settings(&broker));
     tokio::time::timeout(Duration::from_secs(3), left.close()).await.expect("it closes at once");
@@ -238,7 +240,7 @@ async fn pe_033_a_broker_that_is_away_at_the_start_is_waited_for_and_can_be_left
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pe_027_connections_closed_by_the_broker_are_made_again() {
+async fn pe_027_pe_034_connections_closed_by_the_broker_are_made_again_and_stay() {
     let broker = Private::launch().await;
     let transport = open(settings(&broker));
     let endpoint = endpoint("closed", QueueKind::Quorum);
@@ -256,4 +258,10 @@ async fn pe_027_connections_closed_by_the_broker_are_made_again() {
         assert!(numbers(&came)[0] <= round);
     }
     healthy(&transport).await;
+    // What was still to come of the old ones closes none of the new.
+    let pids = "lists:sort(rabbit_networking:connections())";
+    let before = broker.eval(pids).await.expect("connections");
+    crate::parts::pause(Duration::from_secs(1)).await;
+    assert_eq!(broker.eval(pids).await.expect("connections"), before);
+    assert_eq!(transport.health(), Ok(()));
 }

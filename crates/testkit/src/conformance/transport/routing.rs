@@ -123,7 +123,7 @@ pub async fn a_send_reaches_its_queue_and_no_other(broker: Arc<Broker>) {
 }
 
 /// Among many in one call, those and only those are returned.
-pub async fn r27_exactly_the_messages_without_a_queue_are_returned(broker: Arc<Broker>) {
+pub async fn row_027_exactly_the_messages_without_a_queue_are_returned(broker: Arc<Broker>) {
     let mut consumer = consume(&broker, &endpoint(&broker, "here", &["Do"])).await;
     let lost = [0, 13, 14, 57, 99];
     let messages: Vec<_> = (0..100)
