@@ -42,6 +42,22 @@ async fn scans_told(wire: &Wire) -> Vec<String> {
     verdicts.iter().map(scan).collect()
 }
 
+/// Waits until so many have ended: what still lies in the broker is in no table.
+async fn all_final(stored: &mut Stored, scans: usize) {
+    let ended = "SELECT count(*) FROM knarr.instance WHERE state = 'Final'";
+    until("all have ended", async || match stored.count(ended).await {
+        many if many == scans as i64 => Ok(()),
+        many => Err(format!("{many} of {scans}")),
+    })
+    .await;
+}
+
+async fn all_ended_once(world: &World, scans: usize) {
+    let mut stored = Stored::open(world).await;
+    all_final(&mut stored, scans).await;
+    stored.all_ended_once(scans as i64).await;
+}
+
 /// Waits until readiness is refused in words that hold all of these.
 async fn unready(serving: &Serving, parts: &[&str]) -> String {
     until(&format!("not ready: {parts:?}"), async || match serving.ask("/health/ready").await? {
@@ -77,11 +93,7 @@ async fn row_022_row_023_live_alarms_fill_the_outbox_which_empties_when_they_end
         let why = unready(&serving, &["takes no messages", word]).await;
         println!("{why}");
         // Deciding goes on, and what it has to say waits.
-        until("all is decided", async || match stored.in_flight().await {
-            0 => Ok(()),
-            left => Err(format!("{left} in flight")),
-        })
-        .await;
+        all_final(&mut stored, scans.len()).await;
         assert!(stored.count(OUTBOX).await > 0, "nothing waits in the outbox");
         broker.eval(over).await.expect("set");
         serving.wait_until_ready().await;
@@ -120,7 +132,7 @@ async fn row_025_row_032_live_rights_and_the_queue_itself_go_and_come_back() {
     serving.wait_until_ready().await;
     let wire = Wire::open(&world).await;
     submit(&wire, 5).await;
-    Stored::open(&world).await.all_ended_once(5).await;
+    all_ended_once(&world, 5).await;
     broker.ctl(&["delete_queue", ENDPOINT]).await.expect("deleted");
     until("the queue is there again, with its consumer", async || {
         let said = broker.ctl(&["-q", "list_consumers", "queue_name"]).await?;
@@ -129,7 +141,7 @@ async fn row_025_row_032_live_rights_and_the_queue_itself_go_and_come_back() {
     .await;
     serving.wait_until_ready().await;
     submit(&wire, 5).await;
-    Stored::open(&world).await.all_ended_once(10).await;
+    all_ended_once(&world, 10).await;
     wire.close().await;
     assert!(serving.stop().await.success());
 }
@@ -155,7 +167,7 @@ async fn row_031_pe_042_live_a_queue_that_differs_is_named_with_its_argument_and
     wire.delete(ENDPOINT).await;
     serving.wait_until_ready().await;
     submit(&wire, 3).await;
-    Stored::open(&world).await.all_ended_once(3).await;
+    all_ended_once(&world, 3).await;
     wire.close().await;
     assert!(serving.stop().await.success());
 }
@@ -177,7 +189,7 @@ async fn pe_046_live_a_broker_that_wants_certificates_is_served_over_tls() {
     let serving = Serving::ready(&world, &set).await;
     let wire = Wire::open(&world).await;
     submit(&wire, 5).await;
-    Stored::open(&world).await.all_ended_once(5).await;
+    all_ended_once(&world, 5).await;
     assert!(!serving.log().contains("PRIVATE KEY"), "the key is in the log");
     wire.close().await;
     assert!(serving.stop().await.success());

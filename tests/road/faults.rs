@@ -340,7 +340,7 @@ async fn b1_nobody_is_told_of_what_is_ignored_or_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b1_a_failed_run_is_told_to_who_began_it_and_to_who_it_failed_on() {
+async fn mt_295_b1_a_failed_run_is_told_to_who_began_it_and_to_who_it_failed_on() {
     let mut road = Road::with(contained()).start();
     let begin = asking(&mut road, Begin { correlation_id: id(1), script: vec![] });
     road.post(&begin);

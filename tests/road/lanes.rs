@@ -47,7 +47,7 @@ async fn mt_218_a_hundred_keys_over_eight_lanes_are_each_handled_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mt_221_two_lanes_decide_at_most_two_at_once() {
+async fn mt_221_mt_315_two_lanes_decide_at_most_two_at_once() {
     let mut road = Road::with(errand())
         .settings(|s| {
             s.lanes = 2;

@@ -66,10 +66,7 @@ pub(crate) fn inbound(
         format::read(&message)
     };
     let content = match dead {
-        Some(deaths) => {
-            let reason = deaths.reason(&endpoint.name, &headers);
-            Err(Undecodable { class: Class::DeliveryLimit, reason })
-        }
+        Some(deaths) => Err(deaths.given_up(&endpoint.name, &headers)),
         None => read.content.map(std::sync::Arc::new),
     };
     let body = match is_large {

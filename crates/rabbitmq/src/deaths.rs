@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use knarr_model::Headers;
+use knarr_model::ports::transport::Undecodable;
 use knarr_model::topology::DELIVERY_LIMIT;
+use knarr_model::{Class, Headers};
 use tracing::warn;
 
 /// The broker's word for a message that it delivered too often.
@@ -25,8 +26,13 @@ impl Deaths {
         }
     }
 
-    /// Why a message lies in the dead queue. The first one over the limit is told in the log too.
-    pub(crate) fn reason(&self, queue: &str, headers: &Headers) -> String {
+    /// Why a message of the dead queue is set aside.
+    pub(crate) fn given_up(&self, queue: &str, headers: &Headers) -> Undecodable {
+        Undecodable { class: Class::DeliveryLimit, reason: self.reason(queue, headers) }
+    }
+
+    /// The first one over the limit is told in the log too.
+    fn reason(&self, queue: &str, headers: &Headers) -> String {
         let why =
             headers.text("x-first-death-reason").unwrap_or_else(|| "its own limit".to_owned());
         let Some(hint) = hint(&why, self.most.load(Ordering::Relaxed)) else {

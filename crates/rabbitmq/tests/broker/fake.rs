@@ -82,7 +82,7 @@ fn reply(method: (u16, u16)) -> Option<((u16, u16), Vec<u8>)> {
         (10, 40) => ((10, 41), vec![0]),
         (20, 10) => ((20, 11), vec![0; 4]),
         (50, 10) => ((50, 11), [&[1, b'q'][..], &[0; 8]].concat()),
-        // A publish and its like want none; else what ends with the number after its own: close, declare, bind, select.
+        // A publish wants none; of the others each is answered by the number after its own.
         (60, _) => return None,
         (class, call @ (10 | 20 | 30 | 40 | 50)) => ((class, call + 1), Vec::new()),
         _ => return None,

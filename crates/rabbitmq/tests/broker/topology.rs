@@ -348,7 +348,9 @@ async fn mt_282_mt_283_mt_286_arguments_that_we_never_set_are_taken_as_they_are(
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let arguments = |pairs: &[(&str, AMQPValue)]| {
         let mut table = FieldTable::default();
-        pairs.iter().for_each(|(name, value)| table.insert((*name).into(), value.clone()));
+        for (name, value) in pairs {
+            table.insert((*name).into(), value.clone());
+        }
         table
     };
     let theirs = [("x-expires", 5_400_000), ("x-max-priority", 5)];

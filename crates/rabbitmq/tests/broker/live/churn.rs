@@ -86,11 +86,10 @@ async fn row_037_connections_and_consumers_that_come_and_go_leave_nothing_behind
     healthy(&keeps).await;
     let count = "{length(rabbit_networking:connections()), length(rabbit_channel:list())}";
     let before = broker.eval(count).await.expect("a count");
-    let mut child = std::process::Command::new(std::env::current_exe().expect("our own name"));
+    let mut child = tokio::process::Command::new(std::env::current_exe().expect("our own name"));
     child.args(["--exact", "live::churn::churns", "--nocapture"]);
     child.env(URL, broker.url()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = tokio::task::spawn_blocking(move || child.output()).await.expect("it runs");
-    let output = output.expect("it starts");
+    let output = child.kill_on_drop(true).output().await.expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr);
     let ran = String::from_utf8_lossy(&output.stdout).contains("1 passed");
     assert!(output.status.success() && ran, "{said}");
