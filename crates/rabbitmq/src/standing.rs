@@ -59,7 +59,7 @@ impl Watchdog {
             } else if !still {
                 still = true;
                 let why = format!("{held} in hand, and none was settled for {:?}", self.patience);
-                warn!(queue = &*self.queue, %why, "nothing moves");
+                warn!(queue = &*self.queue, %why, "a consumer settles nothing");
                 *self.standing.lock() = Err(why);
             }
         }
@@ -67,7 +67,7 @@ impl Watchdog {
 
     fn moves_again(&self, still: &mut bool) {
         if std::mem::take(still) {
-            info!(queue = &*self.queue, "it moves again");
+            info!(queue = &*self.queue, "a consumer settles again");
             *self.standing.lock() = Ok(());
         }
     }
