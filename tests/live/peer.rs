@@ -58,7 +58,7 @@ async fn live_masstransit_peer_publishes_and_consumes() {
         return;
     };
     let world = World::new().await;
-    let serving = Serving::ready(&world, &[("URL_SCAN_DEADLINE", "8s")]).await;
+    let serving = Serving::ready(&world, &[("URL_SCAN_DEADLINE", "15s")]).await;
     let mut peer = Peer::start(path, &world).await;
     let asked = asked();
     for ask in &asked {

@@ -40,6 +40,7 @@ async fn guard_a_process_that_fails_far_more_than_its_peers_stands_back_and_give
     road.outside().break_node(None);
     road.pass(300 * SECOND).await;
     assert!(road.health(0).unready.is_empty(), "{:?}", road.health(0));
+    road.broker().serve_only(Some(0));
     errands(&mut road, 160..200).await;
     road.pass_and_settle(5 * SECOND).await;
     let again = road.outside().all_tried().iter().filter(|one| one.node == 0).count();

@@ -41,6 +41,7 @@ CREATE TABLE intent (
     saga     TEXT    NOT NULL,
     messages TEXT    NOT NULL,
     alone    INTEGER NOT NULL,
+    number   INTEGER NOT NULL,
     at       INTEGER NOT NULL,
     PRIMARY KEY (node, endpoint, lane)
 ) STRICT, WITHOUT ROWID;

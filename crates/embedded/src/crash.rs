@@ -15,10 +15,12 @@ use crate::error::Error;
 use crate::nodes::{is_alive, until};
 use crate::rows::{id, ids, micros, some_instant, whole};
 
-const INTEND: &str = "INSERT INTO intent (node, endpoint, lane, saga, messages, alone, at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+const INTEND: &str = "INSERT INTO intent (node, endpoint, lane, saga, messages, alone, at, number)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
     ON CONFLICT (node, endpoint, lane) DO UPDATE SET saga = excluded.saga,
-        messages = excluded.messages, alone = excluded.alone, at = excluded.at";
+        messages = excluded.messages, alone = excluded.alone, at = excluded.at,
+        number = excluded.number
+    WHERE intent.number < excluded.number";
 /// ?1 the node, ?2 the endpoint, ?3 the messages.
 const NAMED: &str = "
     SELECT unhex(m.value), coalesce(s.died, 0),
@@ -32,7 +34,12 @@ const NAMED: &str = "
     WHERE s.message_id IS NOT NULL OR EXISTS (
         SELECT 1 FROM intent i, json_each(i.messages) o
         WHERE i.endpoint = ?2 AND i.node <> ?1 AND o.value = m.value)";
-const DONE: &str = "DELETE FROM intent WHERE node = ?1 AND endpoint = ?2 AND lane = ?3";
+/// The number stays: an intent that is carried out late finds it.
+const DONE: &str = "INSERT INTO intent (node, endpoint, lane, saga, messages, alone, at, number)
+    VALUES (?1, ?2, ?3, ?4, '[]', 0, 0, ?5)
+    ON CONFLICT (node, endpoint, lane) DO UPDATE SET messages = excluded.messages, alone = 0,
+        number = excluded.number
+    WHERE intent.number <= excluded.number";
 const ACQUIT: &str = "DELETE FROM suspect
     WHERE endpoint = ?1 AND message_id IN (SELECT unhex(value) FROM json_each(?2))";
 const FORGET_INTENTS: &str = "DELETE FROM intent WHERE node = ?1";
@@ -79,6 +86,7 @@ pub(crate) async fn intend(
         .bind(&messages)
         .bind(intent.alone)
         .bind(micros(now))
+        .bind(number(intent.number))
         .execute(&mut *connection)
         .await?;
     let query = sqlx::query(NAMED).bind(intent.node.0).bind(&*intent.endpoint).bind(messages);
@@ -93,6 +101,7 @@ pub(crate) async fn came_through(
 ) -> Result<(), Error> {
     let lane = i64::from(intent.lane);
     let query = sqlx::query(DONE).bind(intent.node.0).bind(&*intent.endpoint).bind(lane);
+    let query = query.bind(&*intent.saga).bind(number(intent.number));
     query.execute(&mut *connection).await?;
     if !messages.is_empty() {
         let query = sqlx::query(ACQUIT).bind(&*intent.endpoint).bind(hexed(messages)?);
@@ -118,7 +127,6 @@ pub(crate) async fn look_round(
     watch: Duration,
     now: DateTime<Utc>,
 ) -> Result<Vec<Record>, Error> {
-    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let tell = sqlx::query(TELL).bind(node.0).bind(number(record.worked));
     tell.bind(number(record.failed)).execute(&mut *connection).await?;
     if is_alive(connection, node, now).await? {
@@ -148,6 +156,10 @@ pub(crate) async fn give_back_attempt(
     };
     sqlx::query(statement).bind(row.0).execute(connection).await?;
     Ok(())
+}
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn hexed(messages: &[MessageId]) -> Result<String, Error> {

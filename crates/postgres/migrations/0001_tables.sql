@@ -46,6 +46,7 @@ CREATE TABLE intent (
     saga     text        COLLATE "C" NOT NULL,
     messages uuid[]      NOT NULL,
     alone    boolean     NOT NULL,
+    number   bigint      NOT NULL,
     at       timestamptz NOT NULL,
     PRIMARY KEY (node, endpoint, lane)
 );

@@ -15,10 +15,12 @@ use crate::rows;
 /// One statement: the intent is there before anything is decided, and what it names is looked up.
 const INTEND: &str = "
 WITH written AS (
-  INSERT INTO intent (node, endpoint, lane, saga, messages, alone, at)
-  VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp())
+  INSERT INTO intent (node, endpoint, lane, saga, messages, alone, number, at)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp())
   ON CONFLICT (node, endpoint, lane) DO UPDATE
-  SET saga = excluded.saga, messages = excluded.messages, alone = excluded.alone, at = excluded.at)
+  SET saga = excluded.saga, messages = excluded.messages, alone = excluded.alone,
+      number = excluded.number, at = excluded.at
+  WHERE intent.number < excluded.number)
 SELECT m.id, coalesce(s.died, 0) AS died, coalesce(o.alone, 0) AS open,
        greatest(s.last, o.last) AS last
 FROM unnest($5::uuid[]) AS m (id)
@@ -30,8 +32,14 @@ LEFT JOIN LATERAL (
   WHERE i.endpoint = $2 AND i.node <> $1 AND m.id = ANY (i.messages)) o ON true
 WHERE s.message_id IS NOT NULL OR o.named > 0";
 
+/// The number stays: an intent that is carried out late finds it.
 const CAME_THROUGH: &str = "
-WITH done AS (DELETE FROM intent WHERE node = $1 AND endpoint = $2 AND lane = $3)
+WITH done AS (
+  INSERT INTO intent (node, endpoint, lane, saga, messages, alone, number, at)
+  VALUES ($1, $2, $3, $5, '{}', false, $6, clock_timestamp())
+  ON CONFLICT (node, endpoint, lane) DO UPDATE
+  SET messages = excluded.messages, alone = false, number = excluded.number
+  WHERE intent.number <= excluded.number)
 DELETE FROM suspect WHERE endpoint = $2 AND message_id = ANY ($4)";
 
 const FORGET_INTENTS: &str = "DELETE FROM intent WHERE node = $1";
@@ -40,7 +48,7 @@ const FORGET_INTENTS: &str = "DELETE FROM intent WHERE node = $1";
 const LOOK: &str = "
 WITH told AS (UPDATE node SET worked = $2, failed = $3 WHERE id = $1)
 SELECT n.worked, n.failed, n.lease_until > clock_timestamp() AS lives,
-       EXISTS (SELECT FROM suspect) OR EXISTS (SELECT FROM intent) AS suspects
+       EXISTS (SELECT FROM suspect) OR EXISTS (SELECT FROM intent WHERE messages <> '{}') AS suspects
 FROM (SELECT) one LEFT JOIN node n ON n.id <> $1";
 
 /// Nodes whose lease is past: they never left. Only a live node says so; when nobody's lease lives,
@@ -109,6 +117,7 @@ pub(crate) async fn intend(
         .bind(&*intent.saga)
         .bind(uuids(&intent.messages))
         .bind(intent.alone)
+        .bind(number(intent.number))
         .fetch_all(connection)
         .await?;
     Ok(rows::all(&found, "suspect", read)?)
@@ -125,9 +134,15 @@ pub(crate) async fn came_through(
         .bind(&*intent.endpoint)
         .bind(i64::from(intent.lane))
         .bind(uuids(messages))
+        .bind(&*intent.saga)
+        .bind(number(intent.number))
         .execute(connection)
         .await?;
     Ok(())
+}
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// A node that leaves has not died.
@@ -153,7 +168,6 @@ pub(crate) async fn look(
     node: Uuid,
     record: Record,
 ) -> Result<Seen, Failed> {
-    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let found = sqlx::query(LOOK)
         .bind(node)
         .bind(number(record.worked))

@@ -35,6 +35,8 @@ pub(super) struct Batches {
     most: usize,
     /// The lane's number.
     pub(super) lane: u32,
+    /// Of its last intent.
+    pub(super) intents: u64,
     /// The batch is one suspect, and this process decides nothing else.
     pub(super) alone: bool,
 }
@@ -83,8 +85,8 @@ impl Batches {
     ) -> Self {
         let thread = shared.ports.spawn.lane_thread(&name);
         let most = shared.settings.max_batch;
-        let alone = false;
-        Batches { shared, serving, name, thread, outbox, finished, most, lane, alone }
+        let (intents, alone) = (0, false);
+        Batches { shared, serving, name, thread, outbox, finished, most, lane, intents, alone }
     }
 
     /// Runs a batch to its end; one that is `alone` is a single suspect. Returns what lost a race,

@@ -24,19 +24,22 @@ impl Batches {
         if !self.is_watched(&loaded.endpoint, &batch) {
             return Ok(batch);
         }
+        self.intents += 1;
         let mut intent = Intent {
             node: self.shared.node.id(),
             endpoint: self.serving.endpoint.name.clone(),
             saga: self.serving.saga.name().clone(),
             lane: self.lane,
+            number: self.intents,
             messages: batch.iter().map(|incoming| incoming.id).collect(),
             alone: self.shared.settings.mutations().intent_for_the_whole_batch,
         };
+        // Noted before: what is carried out though its answer was lost is taken back too.
+        round.written = Written { intent: Some(intent.clone()), through: false };
         let found = match self.shared.ports.store.intend(&intent).await {
             Ok(found) => found,
             Err(error) => return Err(self.store_failed(batch, round, &error).await),
         };
-        round.written = Written { intent: Some(intent.clone()), through: false };
         let suspects: BTreeMap<MessageId, Suspect> = found
             .into_iter()
             .filter(|suspect| !loaded.journal.contains_key(&suspect.message))
@@ -57,7 +60,9 @@ impl Batches {
         if !self.may_be_tried(alone, suspects.get(&alone), round) {
             return Ok(batch);
         }
-        intent.alone = true;
+        self.intents += 1;
+        intent = Intent { alone: true, number: self.intents, ..intent };
+        round.written.intent = Some(intent.clone());
         match self.shared.ports.store.intend(&intent).await {
             Ok(_) => Ok(batch),
             Err(error) => Err(self.store_failed(batch, round, &error).await),

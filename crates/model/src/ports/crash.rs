@@ -21,6 +21,9 @@ pub struct Intent {
     pub saga: Name,
     /// The lane; it has one intent at a time.
     pub lane: u32,
+    /// Rises with each intent of the lane: one whose carrying out is late, since its answer was lost,
+    /// takes no later one's place.
+    pub number: u64,
     /// Journal ids of what is decided.
     pub messages: Vec<MessageId>,
     /// One message, and the process decides nothing else meanwhile: if it dies now, it died of it.
@@ -61,11 +64,11 @@ pub enum Used {
 /// The crash-watch's side of a store.
 #[async_trait]
 pub trait CrashWatch: Send + Sync {
-    /// Writes the intent, in place of its lane's last one, and tells which of its messages are
+    /// Writes the intent, in place of its lane's last one unless that is a later one, and tells which of its messages are
     /// suspects: named by an intent of another node, or of a node that died.
     async fn intend(&self, intent: &Intent) -> Result<Vec<Suspect>, StoreError>;
 
-    /// The intent's lane is done with it. These messages came through: they are suspected no more.
+    /// The intent's lane is done with it, and with earlier ones that may yet come. These messages came through: they are suspected no more.
     async fn came_through(&self, intent: &Intent, messages: &[MessageId])
     -> Result<(), StoreError>;
 

@@ -93,6 +93,7 @@ macro_rules! for_each_store_case {
                 row_018_what_came_through_is_suspected_no_more
                 row_018_another_nodes_intent_makes_a_suspect_before_anybody_is_dead
                 row_018_a_lane_has_one_intent
+                row_018_an_intent_that_comes_late_blames_nobody
                 row_018_a_death_is_buried_once_and_every_endpoint_is_watched
                 row_018_an_endpoint_is_watched_as_long_as_it_has_suspects
                 a_node_without_a_live_lease_buries_nobody

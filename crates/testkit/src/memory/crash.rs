@@ -20,7 +20,9 @@ impl CrashWatch for MemoryStore {
     async fn intend(&self, intent: &Intent) -> Result<Vec<Suspect>, StoreError> {
         Ok(self.at_now(|rows, now| {
             let place = (intent.node, intent.endpoint.clone(), intent.lane);
-            rows.intent.insert(place, (intent.clone(), now));
+            if rows.intent.get(&place).is_none_or(|(last, _)| last.number < intent.number) {
+                rows.intent.insert(place, (intent.clone(), now));
+            }
             intent.messages.iter().filter_map(|id| suspected(rows, intent, *id)).collect()
         }))
     }
@@ -30,8 +32,13 @@ impl CrashWatch for MemoryStore {
         intent: &Intent,
         messages: &[MessageId],
     ) -> Result<(), StoreError> {
-        self.at_now(|rows, _| {
-            rows.intent.remove(&(intent.node, intent.endpoint.clone(), intent.lane));
+        self.at_now(|rows, now| {
+            let place = (intent.node, intent.endpoint.clone(), intent.lane);
+            if rows.intent.get(&place).is_none_or(|(last, _)| last.number <= intent.number) {
+                // The number stays: an intent that is carried out late finds it.
+                let done = Intent { messages: Vec::new(), alone: false, ..intent.clone() };
+                rows.intent.insert(place, (done, now));
+            }
             for message in messages {
                 rows.suspect.remove(&(intent.endpoint.clone(), *message));
             }

@@ -1,6 +1,7 @@
 //! Crash-watch: what a process that dies while it decides leaves behind, and who is suspected of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use knarr_model::commit::{Again, Slice};
@@ -15,12 +16,16 @@ use crate::Steering as _;
 
 const WATCH: Duration = Duration::from_secs(60);
 
+/// Each intent that a case makes is later than the ones before it.
+static NUMBER: AtomicU64 = AtomicU64::new(1);
+
 fn intent(world: &World, node: NodeId, lane: u32, messages: &[MessageId]) -> Intent {
     Intent {
         node,
         endpoint: world.endpoint.clone(),
         saga: world.saga.clone(),
         lane,
+        number: NUMBER.fetch_add(1, Ordering::Relaxed),
         messages: messages.to_vec(),
         alone: false,
     }
@@ -174,6 +179,25 @@ pub async fn row_018_a_lane_has_one_intent(stores: Stores) {
     let there = Intent { node: world.node, ..elsewhere };
     let found = world.store().intend(&there).await.expect("it is answered");
     assert_eq!(found.iter().map(|one| (one.message, one.died)).collect::<Vec<_>>(), [(foreign, 1)]);
+}
+
+/// An intent whose carrying out is late takes no later one's place, nor comes it back after its
+/// lane was done with it.
+pub async fn row_018_an_intent_that_comes_late_blames_nobody(stores: Stores) {
+    let world = World::new(stores).await;
+    let [early, late, done] = ids(&world);
+    let mortal = world.mortal().await;
+    let (first, second) = (alone(&world, mortal, early), alone(&world, mortal, late));
+    intends(&world, &second).await;
+    intends(&world, &first).await;
+    let before = Intent { lane: 1, ..alone(&world, mortal, done) };
+    let over = Intent { number: before.number + 1, ..before.clone() };
+    world.second().came_through(&over, &[]).await.expect("it is answered");
+    intends(&world, &before).await;
+    world.second().came_through(&first, &[]).await.expect("it is answered");
+    world.outlast_lease().await;
+    look(&world).await;
+    assert_eq!(suspects(&world, &[early, late, done]).await, [(late, 1, 0)]);
 }
 
 /// Every endpoint is watched from the burial on; a death is told once.
