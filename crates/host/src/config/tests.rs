@@ -151,8 +151,8 @@ fn brokers_and_stores_are_known_by_their_scheme() {
 
 #[test]
 fn a_certificate_for_the_broker_needs_its_key_and_the_key_its_certificate() {
-    let certificate = ("KNARR_BROKER_CERTIFICATE", "-----BEGIN CERTIFICATE-----\n");
-    let key = ("KNARR_BROKER_KEY", "-----BEGIN PRIVATE KEY-----\n");
+    let certificate = ("KNARR_BROKER_CERTIFICATE", "-----BEGIN CERTIFICATE-----");
+    let key = ("KNARR_BROKER_KEY", "-----BEGIN PRIVATE KEY-----");
     let config = config(&[certificate, key]).expect("right");
     let identity = config.broker_tls.identity.expect("both are given");
     assert_eq!((&*identity.certificate, &*identity.key), (certificate.1, key.1));
