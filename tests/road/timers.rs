@@ -256,6 +256,7 @@ async fn pe_145_a_due_row_that_cannot_be_delivered_is_set_aside_and_the_rest_fir
         name: name.to_owned(),
         due_at: due,
         attempt: 0,
+        claims: 0,
         context: Context::default(),
     };
     let strays = [

@@ -190,6 +190,7 @@ mod tests {
             name: "Deadline".to_owned(),
             due_at: now() + TimeDelta::minutes(30),
             attempt: 0,
+            claims: 0,
             context: Context::default(),
         }];
         let envelope =
@@ -204,6 +205,7 @@ mod tests {
             seq: 1,
             reason: ParkedReason::Retry,
             attempt: 1,
+            claims: 0,
             due_at: Some(now() + TimeDelta::milliseconds(500)),
             error: None,
             envelope: Arc::new(envelope),

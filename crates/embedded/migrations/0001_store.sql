@@ -130,6 +130,7 @@ CREATE TABLE parked (
     seq        INTEGER NOT NULL,
     reason     TEXT    NOT NULL,
     attempt    INTEGER NOT NULL,
+    claims     INTEGER NOT NULL,
     due_at     INTEGER,
     error      TEXT,
     envelope   TEXT    NOT NULL,
@@ -153,6 +154,7 @@ CREATE TABLE timer (
     name     TEXT    NOT NULL,
     due_at   INTEGER NOT NULL,
     attempt  INTEGER NOT NULL,
+    claims   INTEGER NOT NULL,
     error    TEXT,
     context  TEXT    NOT NULL,
     node     BLOB

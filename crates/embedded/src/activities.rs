@@ -45,7 +45,7 @@ const DUE_ENDED: &str = concat!(
     free!("a"),
     " ORDER BY a.due_at, a.id LIMIT ?6"
 );
-const CLAIM_ENDED: &str = "UPDATE activity SET node = ?1
+const CLAIM_ENDED: &str = "UPDATE activity SET node = ?1, claims = claims + 1
     WHERE id IN (SELECT unhex(value) FROM json_each(?2))
     RETURNING id, endpoint, saga, instance, run, call, payload, idempotency_key, attempt, claims,
         memo, due_at, retry, deadline, context, ended, decide_attempt";

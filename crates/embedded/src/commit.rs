@@ -80,8 +80,8 @@ fn keys_of(slices: &[&Slice], meant: fn(&Slice) -> bool) -> Result<Option<String
 fn changes_line(slice: &Slice) -> bool {
     slice.wakes_held
         || slice.parked.iter().any(|row| row.reason == ParkedReason::Held)
-        || slice.again.iter().any(|again| again.kind == RowKind::Parked)
-        || slice.taken.iter().any(|(kind, _)| *kind == RowKind::Parked)
+        || slice.again.iter().any(|again| again.row.kind == RowKind::Parked)
+        || slice.taken.iter().any(|row| row.kind == RowKind::Parked)
 }
 
 /// A commit with its plan made.

@@ -3,7 +3,7 @@
 use knarr_model::Slice;
 use knarr_model::commit::Again;
 use knarr_model::ids::{InstanceId, Name, NodeId, RowId};
-use knarr_model::work::RowKind;
+use knarr_model::work::{ClaimedRow, RowKind};
 use sqlx::SqliteConnection;
 use std::collections::BTreeSet;
 
@@ -11,25 +11,28 @@ use crate::error::Error;
 use crate::rows::{hex, id, ids, micros, name, some_id, some_json};
 
 const TAKE_TIMERS: &str = "DELETE FROM timer
-    WHERE node = ?1 AND id IN (SELECT unhex(value) FROM json_each(?2)) RETURNING id";
+    WHERE node = ?1 AND (id, claims) IN
+        (SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?2)) RETURNING id";
 const TAKE_CALLS: &str = "DELETE FROM activity
-    WHERE node = ?1 AND ended IS NOT NULL AND id IN (SELECT unhex(value) FROM json_each(?2))
-    RETURNING id";
+    WHERE node = ?1 AND ended IS NOT NULL AND (id, claims) IN
+        (SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?2)) RETURNING id";
 const TAKE_PARKED: &str = "DELETE FROM parked
-    WHERE node = ?1 AND id IN (SELECT unhex(value) FROM json_each(?2)) RETURNING id";
+    WHERE node = ?1 AND (id, claims) IN
+        (SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?2)) RETURNING id";
 const TIMERS_AGAIN: &str = "UPDATE timer
     SET node = NULL, due_at = coalesce(w.due_at, timer.due_at), attempt = w.attempt,
         error = w.error
-    FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS due_at, value ->> 2 AS attempt,
-        value ->> 3 AS error FROM json_each(?2)) w
-    WHERE timer.id = w.id AND timer.node = ?1
+    FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS claims, value ->> 2 AS due_at,
+        value ->> 3 AS attempt, value ->> 4 AS error FROM json_each(?2)) w
+    WHERE timer.id = w.id AND timer.node = ?1 AND timer.claims = w.claims
     RETURNING timer.id";
 const CALLS_AGAIN: &str = "UPDATE activity
     SET node = NULL, due_at = coalesce(w.due_at, activity.due_at), decide_attempt = w.attempt,
         error = w.error
-    FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS due_at, value ->> 2 AS attempt,
-        value ->> 3 AS error FROM json_each(?2)) w
-    WHERE activity.id = w.id AND activity.node = ?1 AND activity.ended IS NOT NULL
+    FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS claims, value ->> 2 AS due_at,
+        value ->> 3 AS attempt, value ->> 4 AS error FROM json_each(?2)) w
+    WHERE activity.id = w.id AND activity.node = ?1 AND activity.claims = w.claims
+        AND activity.ended IS NOT NULL
     RETURNING activity.id";
 const PARKED_AGAIN: &str = "UPDATE parked
     SET node = NULL, due_at = w.due_at, attempt = w.attempt, error = w.error,
@@ -37,18 +40,20 @@ const PARKED_AGAIN: &str = "UPDATE parked
         behind = coalesce(w.reason, parked.reason) = 'held',
         instance = coalesce(unhex(w.instance), parked.instance),
         seq = coalesce(w.seq, parked.seq)
-    FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS due_at, value ->> 2 AS attempt,
-        value ->> 3 AS error, value ->> 4 AS reason, value ->> 5 AS instance, value ->> 6 AS seq
+    FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS claims, value ->> 2 AS due_at,
+        value ->> 3 AS attempt, value ->> 4 AS error, value ->> 5 AS reason,
+        value ->> 6 AS instance, value ->> 7 AS seq
         FROM json_each(?2)) w
-    WHERE parked.id = w.id AND parked.node = ?1
+    WHERE parked.id = w.id AND parked.node = ?1 AND parked.claims = w.claims
     RETURNING parked.id";
 
 const FORGET_TIMER: &str = "DELETE FROM timer WHERE id = ?1 RETURNING saga, instance";
 const FORGET_CALL: &str = "DELETE FROM activity WHERE id = ?1 RETURNING saga, instance";
 const FORGET_PARKED: &str = "DELETE FROM parked WHERE id = ?1 RETURNING saga, instance";
-const OWNER_OF_TIMER: &str = "SELECT node FROM timer WHERE id = ?1";
-const OWNER_OF_CALL: &str = "SELECT node FROM activity WHERE id = ?1 AND ended IS NOT NULL";
-const OWNER_OF_PARKED: &str = "SELECT node FROM parked WHERE id = ?1";
+const OWNER_OF_TIMER: &str = "SELECT node FROM timer WHERE id = ?1 AND claims = ?2";
+const OWNER_OF_CALL: &str = "SELECT node FROM activity
+    WHERE id = ?1 AND claims = ?2 AND ended IS NOT NULL";
+const OWNER_OF_PARKED: &str = "SELECT node FROM parked WHERE id = ?1 AND claims = ?2";
 const OWN_CALLS: &str = "SELECT id FROM activity
     WHERE node = ?1 AND id IN (SELECT unhex(value) FROM json_each(?2))";
 
@@ -70,23 +75,20 @@ pub(crate) fn steps(slices: &[&Slice]) -> Result<Steps, Error> {
         (RowKind::Call, TAKE_CALLS, CALLS_AGAIN),
         (RowKind::Parked, TAKE_PARKED, PARKED_AGAIN),
     ] {
-        let taken: BTreeSet<RowId> = slices
-            .iter()
-            .flat_map(|slice| &slice.taken)
-            .filter(|(of, _)| *of == kind)
-            .map(|(_, row)| *row)
-            .collect();
-        if !taken.is_empty() {
-            let rows = ids(taken.iter().map(|row| &row.0))?;
-            steps.push(Step { sql: take, rows, wanted: taken });
+        let taken = slices.iter().flat_map(|slice| &slice.taken).filter(|row| row.kind == kind);
+        let taken: BTreeSet<&ClaimedRow> = taken.collect();
+        let columns: Vec<_> = taken.iter().map(|row| (hex(row.id.0), row.claims)).collect();
+        if let Some(rows) = some_json(&columns)? {
+            let wanted = taken.iter().map(|row| row.id).collect();
+            steps.push(Step { sql: take, rows, wanted });
         }
         let waiting: Vec<&Again> = slices
             .iter()
             .flat_map(|slice| &slice.again)
-            .filter(|again| again.kind == kind)
+            .filter(|again| again.row.kind == kind)
             .collect();
         if let Some(rows) = some_json(&waiting.iter().map(|a| again_row(a)).collect::<Vec<_>>())? {
-            let wanted = waiting.iter().map(|again| again.row).collect();
+            let wanted = waiting.iter().map(|again| again.row.id).collect();
             steps.push(Step { sql: again, rows, wanted });
         }
     }
@@ -95,6 +97,7 @@ pub(crate) fn steps(slices: &[&Slice]) -> Result<Steps, Error> {
 
 type AgainRow<'a> = (
     uuid::fmt::Simple,
+    i64,
     Option<i64>,
     u32,
     &'a Option<String>,
@@ -107,7 +110,9 @@ fn again_row(again: &Again) -> AgainRow<'_> {
     let reason = again.reason.map(|reason| reason.as_str());
     let instance = again.place.map(|(instance, _)| hex(instance.0));
     let seq = again.place.map(|(_, seq)| seq);
-    (hex(again.row.0), again.due_at.map(micros), again.attempt, &again.error, reason, instance, seq)
+    let due_at = again.due_at.map(micros);
+    let ClaimedRow { id, claims, .. } = again.row;
+    (hex(id.0), claims, due_at, again.attempt, &again.error, reason, instance, seq)
 }
 
 /// Carries the steps out and returns the rows that are gone or not the node's.
@@ -125,18 +130,19 @@ pub(crate) async fn run(
     Ok(gone)
 }
 
-/// Whether a row is there and the node's own.
+/// Whether a row is there and the node's own under this very claim.
 pub(crate) async fn is_own(
     connection: &mut SqliteConnection,
     node: NodeId,
-    (kind, row): (RowKind, RowId),
+    row: ClaimedRow,
 ) -> Result<bool, Error> {
-    let sql = match kind {
+    let sql = match row.kind {
         RowKind::Timer => OWNER_OF_TIMER,
         RowKind::Call => OWNER_OF_CALL,
         RowKind::Parked => OWNER_OF_PARKED,
     };
-    let found = sqlx::query(sql).bind(row.0).fetch_optional(connection).await?;
+    let query = sqlx::query(sql).bind(row.id.0).bind(row.claims);
+    let found = query.fetch_optional(connection).await?;
     let owner = found.as_ref().map(|found| some_id(found, 0)).transpose()?;
     Ok(owner.flatten() == Some(node))
 }

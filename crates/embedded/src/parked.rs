@@ -27,10 +27,10 @@ const WAITING: &str = "SELECT p.instance, p.seq, p.reason, p.due_at
     CROSS JOIN parked p ON p.saga = ?1 AND p.instance = unhex(j.value)
     ORDER BY p.instance, p.seq, p.id";
 const INSERT: &str = "INSERT INTO parked (id, endpoint, saga, message_id, digest, instance, seq,
-        reason, attempt, due_at, error, envelope, behind)
+        reason, attempt, claims, due_at, error, envelope, behind)
     SELECT unhex(j.value ->> 0), j.value ->> 1, j.value ->> 2, unhex(j.value ->> 3),
         unhex(j.value ->> 4), unhex(j.value ->> 5), j.value ->> 6, j.value ->> 7, j.value ->> 8,
-        j.value ->> 9, j.value ->> 10, j.value ->> 11,
+        j.value ->> 9, j.value ->> 10, j.value ->> 11, j.value ->> 12,
         j.value ->> 7 = 'held'
     FROM json_each(?1) j WHERE true
     ON CONFLICT (saga, message_id) DO NOTHING
@@ -80,12 +80,12 @@ const LINE: &str = concat!(
     " FROM parked p WHERE p.saga = ?5 AND p.instance = ?6 AND p.endpoint = ?7
     ORDER BY p.seq, p.id LIMIT 10000"
 );
-const CLAIM: &str = "UPDATE parked SET node = ?1
+const CLAIM: &str = "UPDATE parked SET node = ?1, claims = claims + 1
     WHERE id IN (SELECT unhex(value) FROM json_each(?2))
-    RETURNING id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, due_at,
-        error, envelope";
+    RETURNING id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, claims,
+        due_at, error, envelope";
 const OF_INSTANCE: &str = "SELECT id, endpoint, saga, message_id, digest, instance, seq, reason,
-        attempt, due_at, error, envelope
+        attempt, claims, due_at, error, envelope
     FROM parked WHERE saga = ?1 AND instance = ?2 ORDER BY seq, id LIMIT ?3";
 
 /// The messages among `wanted` that are parked.
@@ -139,6 +139,7 @@ pub(crate) fn rows(slices: &[&Slice]) -> Result<Option<(String, Vec<MessageId>)>
             row.seq,
             row.reason.as_str(),
             row.attempt,
+            row.claims,
             row.due_at.map(micros),
             &row.error,
             json(&*row.envelope)?,
@@ -321,8 +322,9 @@ fn read(row: &SqliteRow) -> Result<Parked, Error> {
         seq: get(row, 6)?,
         reason: word(row, 7)?,
         attempt: whole(row, 8)?,
-        due_at: some_instant(row, 9)?,
-        error: get(row, 10)?,
-        envelope: from_json(row, 11)?,
+        claims: get(row, 9)?,
+        due_at: some_instant(row, 10)?,
+        error: get(row, 11)?,
+        envelope: from_json(row, 12)?,
     })
 }

@@ -14,9 +14,9 @@ use crate::rows::{
 };
 
 const INSERT: &str = "INSERT INTO timer
-        (id, endpoint, saga, instance, run, name, due_at, attempt, context)
+        (id, endpoint, saga, instance, run, name, due_at, attempt, claims, context)
     SELECT unhex(j.value ->> 0), j.value ->> 1, j.value ->> 2, unhex(j.value ->> 3), j.value ->> 4,
-        j.value ->> 5, j.value ->> 6, j.value ->> 7, j.value ->> 8
+        j.value ->> 5, j.value ->> 6, j.value ->> 7, j.value ->> 8, j.value ->> 9
     FROM json_each(?1) j";
 const CANCEL: &str = "DELETE FROM timer WHERE saga = ?1
     AND id IN (SELECT unhex(value) FROM json_each(?2))";
@@ -27,10 +27,11 @@ const DUE: &str = concat!(
     free!("t"),
     " ORDER BY t.due_at, t.id LIMIT ?6"
 );
-const CLAIM: &str = "UPDATE timer SET node = ?1
+const CLAIM: &str = "UPDATE timer SET node = ?1, claims = claims + 1
     WHERE id IN (SELECT unhex(value) FROM json_each(?2))
-    RETURNING id, endpoint, saga, instance, run, name, due_at, attempt, context";
-const OF_INSTANCE: &str = "SELECT id, endpoint, saga, instance, run, name, due_at, attempt, context
+    RETURNING id, endpoint, saga, instance, run, name, due_at, attempt, claims, context";
+const OF_INSTANCE: &str = "SELECT id, endpoint, saga, instance, run, name, due_at, attempt,
+        claims, context
     FROM timer WHERE saga = ?1 AND instance = ?2 ORDER BY due_at, id";
 
 /// The timers that the slices set and cancel, as parameters.
@@ -47,6 +48,7 @@ pub(crate) fn rows(slices: &[&Slice]) -> Result<(Option<String>, Option<String>)
                 &timer.name,
                 micros(timer.due_at),
                 timer.attempt,
+                timer.claims,
                 json(&timer.context)?,
             ));
         }
@@ -128,6 +130,7 @@ fn read(row: &SqliteRow) -> Result<Timer, Error> {
         name: get(row, 5)?,
         due_at: instant(row, 6)?,
         attempt: whole(row, 7)?,
-        context: from_json(row, 8)?,
+        claims: get(row, 8)?,
+        context: from_json(row, 9)?,
     })
 }

@@ -78,6 +78,7 @@ fn twice(slice: &mut Slice) {
         name: "twice".to_owned(),
         due_at: DateTime::UNIX_EPOCH,
         attempt: 0,
+        claims: 0,
         context: Context::default(),
     };
     slice.timers.extend([timer.clone(), timer]);

@@ -29,6 +29,7 @@ fn spoil(mut commit: Commit) -> Commit {
         name: "twice".to_owned(),
         due_at: now(),
         attempt: 0,
+        claims: 0,
         context: Context::default(),
     };
     slice.timers = vec![timer.clone(), timer];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use knarr_model::ports::transport::{Receipt, Settler};
-use knarr_model::work::{EndedCall, ParkedReason, RowKind, Timer};
+use knarr_model::work::{ClaimedRow, EndedCall, ParkedReason, RowKind, Timer};
 use knarr_model::{
     Class, Context, Digest, Envelope, Headers, InstanceId, MessageId, Name, NodeId, RowId,
 };
@@ -58,14 +58,14 @@ pub(crate) enum Source {
     /// `placed`: its row names the instance, so that whatever wakes the instance's rows finds it.
     Parked {
         row: RowId,
+        claims: i64,
         node: NodeId,
         seq: i64,
         reason: ParkedReason,
         placed: bool,
     },
     Row {
-        kind: RowKind,
-        row: RowId,
+        claimed: ClaimedRow,
         node: NodeId,
     },
 }
@@ -98,11 +98,18 @@ impl Incoming {
     }
 
     /// The row it was claimed as, if it was.
-    pub(crate) fn row(&self) -> Option<(RowKind, RowId)> {
+    pub(crate) fn row(&self) -> Option<RowId> {
+        self.claimed().map(|claimed| claimed.id)
+    }
+
+    /// The row with its claim, which a commit must still find.
+    pub(crate) fn claimed(&self) -> Option<ClaimedRow> {
         match &self.source {
             Source::Broker { .. } => None,
-            Source::Parked { row, .. } => Some((RowKind::Parked, *row)),
-            Source::Row { kind, row, .. } => Some((*kind, *row)),
+            Source::Parked { row, claims, .. } => {
+                Some(ClaimedRow { kind: RowKind::Parked, id: *row, claims: *claims })
+            }
+            Source::Row { claimed, .. } => Some(*claimed),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use knarr_model::topology::is_reserved;
-use knarr_model::work::{EndedCall, Parked, ParkedReason, RowKind, Timer};
-use knarr_model::{Class, Digest, Envelope, InstanceId, MessageId, NodeId};
+use knarr_model::work::{ClaimedRow, EndedCall, Parked, ParkedReason, RowKind, Timer};
+use knarr_model::{Class, Digest, Envelope, InstanceId, MessageId, NodeId, RowId};
 use knarr_saga::definition::{BadMessage, Correlated, Definition, Target};
 
 use crate::delivery::{Body, Incoming, Source, keyed_instance};
@@ -23,6 +23,7 @@ pub(crate) fn of_parked(
         suspect: parked.reason == ParkedReason::Suspect,
         source: Source::Parked {
             row: parked.id,
+            claims: parked.claims,
             node,
             seq: parked.seq,
             reason: parked.reason,
@@ -40,7 +41,7 @@ pub(crate) fn of_timer(timer: Timer, node: NodeId, now: chrono::DateTime<chrono:
     Incoming {
         id: MessageId(timer.id.0),
         digest: Digest::of_bytes(timer.id.as_bytes()),
-        source: Source::Row { kind: RowKind::Timer, row: timer.id, node },
+        source: Source::Row { claimed: claimed(RowKind::Timer, timer.id, timer.claims), node },
         attempt: timer.attempt,
         // A store's clock may run ahead of ours; a timer never fires before its own time.
         received_at: now.max(timer.due_at),
@@ -60,7 +61,10 @@ pub(crate) fn of_ended(
     Incoming {
         id: MessageId(ended.task.id.0),
         digest: Digest::of_bytes(ended.task.id.as_bytes()),
-        source: Source::Row { kind: RowKind::Call, row: ended.task.id, node },
+        source: Source::Row {
+            claimed: claimed(RowKind::Call, ended.task.id, ended.task.claims),
+            node,
+        },
         attempt: ended.decide_attempt,
         body: Body::Ended(Box::new(ended)),
         received_at: now,
@@ -68,6 +72,10 @@ pub(crate) fn of_ended(
         held: None,
         suspect: false,
     }
+}
+
+fn claimed(kind: RowKind, id: RowId, claims: i64) -> ClaimedRow {
+    ClaimedRow { kind, id, claims }
 }
 
 /// A message, its type and target found.

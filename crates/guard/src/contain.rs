@@ -6,7 +6,7 @@ use knarr_model::incident::{Block, BlockBy, FailedAt, FailurePolicy, Incident, O
 use knarr_model::ports::guard::{Plan, Refusal, Scene};
 use knarr_model::ports::store::{EndpointState, Stop};
 use knarr_model::quarantine::Quarantined;
-use knarr_model::work::{Outgoing, Parked, ParkedReason, RowKind};
+use knarr_model::work::{ClaimedRow, Outgoing, Parked, ParkedReason, RowKind};
 use knarr_model::{Digest, InstanceId, MessageId, Name, RowId, ids};
 
 use crate::halt::{again_later, delta, halted};
@@ -31,7 +31,7 @@ pub struct Failure {
     /// The journal's line of that delivery.
     pub journal: JournalRow,
     /// The internal delivery that it was.
-    pub taken: Option<(RowKind, RowId)>,
+    pub taken: Option<ClaimedRow>,
     /// Who waits is told: faults, already written out.
     pub faults: Vec<Outgoing>,
     /// The saga's purge steps.
@@ -101,7 +101,7 @@ pub fn contain(scene: &Scene, at: &Moment, failure: &Failure) -> Result<Plan, Re
     }
     quarantine(&mut plan, failure, incident.id);
     plan.journal.push(failure.journal.clone());
-    plan.taken.extend(failure.taken);
+    plan.taken.extend(failure.taken.map(|row| (row.kind, row.id)));
     if !failure.faults.is_empty() {
         plan.outgoing = Some((at.chunk, failure.faults.clone()));
     }
@@ -119,8 +119,8 @@ fn with_the_failed_delivery(
     at: &Moment,
 ) -> knarr_model::incident::Whole {
     let Some(envelope) = &failure.failed_at.envelope else { return whole };
-    if let Some((RowKind::Parked, row)) = failure.taken {
-        whole.parked.retain(|parked| parked.id != row);
+    if let Some(row) = failure.taken.filter(|row| row.kind == RowKind::Parked) {
+        whole.parked.retain(|parked| parked.id != row.id);
     }
     let new = ids::derived_id(&[b"retry", at.incident.as_bytes(), envelope.message_id.as_bytes()]);
     let mut copy = (**envelope).clone();
@@ -141,6 +141,7 @@ fn with_the_failed_delivery(
             seq: first,
             reason: ParkedReason::Retry,
             attempt: 0,
+            claims: 0,
             due_at: None,
             error: None,
             envelope: std::sync::Arc::new(copy),

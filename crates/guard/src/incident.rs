@@ -198,6 +198,7 @@ mod tests {
             seq: 1,
             reason: ParkedReason::Held,
             attempt: 0,
+            claims: 0,
             due_at: None,
             error: None,
             envelope: Arc::new(envelope),

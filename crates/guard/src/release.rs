@@ -116,6 +116,7 @@ fn delivery(row: &Quarantined, envelope: &Envelope, new: MessageId, at: &Moment)
         seq: 0,
         reason: ParkedReason::Retry,
         attempt: 0,
+        claims: 0,
         due_at: Some(at.now),
         error: None,
         envelope: Arc::new(envelope),

@@ -13,7 +13,7 @@ use crate::ids::{InstanceId, MessageId, Name, NodeId, RowId};
 use crate::instance::Instance;
 use crate::quarantine::Quarantined;
 use crate::statement::Statement;
-use crate::work::{ActivityTask, Chunk, Outgoing, Parked, RowKind, Timer};
+use crate::work::{ActivityTask, Chunk, ClaimedRow, Outgoing, Parked, Timer};
 
 /// One batch's writes. A store carries them out in one short transaction, or not at all.
 #[derive(Clone, Debug)]
@@ -67,8 +67,9 @@ pub struct Slice {
     pub parked: Vec<Parked>,
     /// Internal deliveries that wait again (their rows are updated).
     pub again: Vec<Again>,
-    /// Internal deliveries that are done: their rows must be there, be this node's, and are deleted.
-    pub taken: Vec<(RowKind, RowId)>,
+    /// Internal deliveries that are done: their rows must be there, be this node's under this very
+    /// claim, and are deleted.
+    pub taken: Vec<ClaimedRow>,
     /// The instance changed state or ended: its deferred rows become due.
     pub wakes_deferred: bool,
     /// A release begins the next run of an instance whose tombstone held messages: they are this
@@ -131,14 +132,12 @@ pub struct KeyWrite {
     pub by_start: bool,
 }
 
-/// An internal delivery that waits again. Its row must be there and be this node's (else the
-/// commit answers `Gone`); it is updated in place and its claim is given back.
+/// An internal delivery that waits again. Its row must be there and be this node's under this very
+/// claim (else the commit answers `Gone`); it is updated in place and its claim is given back.
 #[derive(Clone, Debug)]
 pub struct Again {
-    /// Which kind of row.
-    pub kind: RowKind,
-    /// Its id.
-    pub row: RowId,
+    /// The row.
+    pub row: ClaimedRow,
     /// When it returns; `None` waits for a change of its instance (parked rows only).
     pub due_at: Option<DateTime<Utc>>,
     /// Failed attempts so far.
@@ -243,7 +242,7 @@ pub enum CommitOutcome {
     GuardChanged,
     /// These messages have a final outcome already: reload and decide again; nothing was written.
     Duplicates(Vec<MessageId>),
-    /// These internal deliveries are gone or another node's: drop them; nothing was written.
+    /// These internal deliveries are gone, another node's, or claimed anew since: drop them; nothing was written.
     Gone(Vec<RowId>),
     /// A key is owned by another instance; nothing was written.
     KeyTaken {

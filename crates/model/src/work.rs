@@ -194,6 +194,8 @@ pub struct Timer {
     pub due_at: DateTime<Utc>,
     /// Failed attempts to decide it.
     pub attempt: u32,
+    /// Rises by one at every claim; what was decided under another claim is late.
+    pub claims: i64,
     /// What its firing carries on.
     pub context: Context,
 }
@@ -219,7 +221,8 @@ pub struct ActivityTask {
     pub idempotency_key: Uuid,
     /// Attempts begun so far that count; of a claimed task, the number of the attempt to run now.
     pub attempt: u32,
-    /// Rises by one at every claim; a record for another claim is late.
+    /// Rises by one at every claim, of the call and later of its end; what was done under another
+    /// claim is late.
     pub claims: i64,
     /// What the last attempt left for the next.
     pub memo: Option<Value>,
@@ -359,6 +362,8 @@ pub struct Parked {
     pub reason: ParkedReason,
     /// Failed attempts so far.
     pub attempt: u32,
+    /// Rises by one at every claim; what was decided under another claim is late.
+    pub claims: i64,
     /// When it returns; `None`: when its instance changes state, or a person says so.
     pub due_at: Option<DateTime<Utc>>,
     /// The last error.
@@ -377,6 +382,18 @@ pub enum RowKind {
     Call,
     /// A parked message that is due.
     Parked,
+}
+
+/// A row as a node claimed it. The node's id alone would not do: a commit that is carried out late
+/// would find its row claimed by the same node once more, and undo what happened in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClaimedRow {
+    /// Which kind of row.
+    pub kind: RowKind,
+    /// Its id.
+    pub id: RowId,
+    /// The row's `claims` when it was claimed.
+    pub claims: i64,
 }
 
 /// A node's claim on waiting rows.

@@ -147,6 +147,7 @@ CREATE TABLE timer (
     name     text        NOT NULL,
     due_at   timestamptz NOT NULL,
     attempt  bigint      NOT NULL,
+    claims   bigint      NOT NULL,
     context  text        NOT NULL,
     node     uuid
 ) WITH (
@@ -204,6 +205,7 @@ CREATE TABLE parked (
     reason     text   NOT NULL
                CHECK (reason IN ('retry', 'missing', 'deferred', 'held', 'suspect')),
     attempt    bigint NOT NULL,
+    claims     bigint NOT NULL,
     due_at     timestamptz,
     error      text,
     envelope   text   NOT NULL,

@@ -57,7 +57,7 @@ WITH due AS (
     "
     ORDER BY activity.due_at, activity.id LIMIT $3 FOR UPDATE SKIP LOCKED) found
   ORDER BY found.due_at, found.id LIMIT $3)
-UPDATE activity SET node = $1 WHERE id = ANY (ARRAY (SELECT id FROM due))
+UPDATE activity SET node = $1, claims = claims + 1 WHERE id = ANY (ARRAY (SELECT id FROM due))
 RETURNING id, endpoint, saga, instance, run, call, payload, idempotency_key, attempt, claims, memo,
           due_at, retry, deadline_us, context, ended, decide_attempt"
 );

@@ -35,61 +35,68 @@ keyed AS (
      OR correlation.instance = excluded.instance AND correlation.generation = excluded.generation
   RETURNING key),
 timers AS (
-  INSERT INTO timer (id, endpoint, saga, instance, run, name, due_at, attempt, context)
+  INSERT INTO timer (id, endpoint, saga, instance, run, name, due_at, attempt, claims, context)
   SELECT new.*
   FROM unnest($27::uuid[], $28::text[], $29::text[], $30::uuid[], $31::bigint[], $32::text[],
-              $33::timestamptz[], $34::bigint[], $35::text[]) AS new),
+              $33::timestamptz[], $34::bigint[], $35::bigint[], $36::text[]) AS new),
 cancelled_timers AS (
-  DELETE FROM timer WHERE id = ANY ($36::uuid[])),
+  DELETE FROM timer WHERE id = ANY ($37::uuid[])),
 taken_timers AS (
-  DELETE FROM timer WHERE id = ANY ($37::uuid[]) AND node = $2
+  DELETE FROM timer
+  WHERE id = ANY ($38::uuid[]) AND node = $2
+    AND (id, claims) IN (SELECT * FROM unnest($38, $39::bigint[]))
   RETURNING id),
 again_timers AS (
   UPDATE timer
   SET due_at = coalesce(new.due_at, timer.due_at), attempt = new.attempt, node = NULL
-  FROM unnest($38::uuid[], $39::timestamptz[], $40::bigint[]) AS new (id, due_at, attempt)
-  WHERE timer.id = new.id AND timer.id = ANY ($38) AND timer.node = $2
+  FROM unnest($40::uuid[], $41::bigint[], $42::timestamptz[], $43::bigint[])
+       AS new (id, claims, due_at, attempt)
+  WHERE timer.id = new.id AND timer.id = ANY ($40) AND timer.node = $2
+    AND timer.claims = new.claims
   RETURNING timer.id),
 calls AS (
   INSERT INTO activity (id, endpoint, saga, instance, run, call, payload, idempotency_key, attempt,
                         claims, memo, due_at, retry, deadline_us, context)
   SELECT new.*
-  FROM unnest($41::uuid[], $42::text[], $43::text[], $44::uuid[], $45::bigint[], $46::text[],
-              $47::text[], $48::uuid[], $49::bigint[], $50::bigint[], $51::text[],
-              $52::timestamptz[], $53::text[], $54::bigint[], $55::text[]) AS new),
+  FROM unnest($44::uuid[], $45::text[], $46::text[], $47::uuid[], $48::bigint[], $49::text[],
+              $50::text[], $51::uuid[], $52::bigint[], $53::bigint[], $54::text[],
+              $55::timestamptz[], $56::text[], $57::bigint[], $58::text[]) AS new),
 cancelled_calls AS (
-  DELETE FROM activity WHERE id = ANY ($56::uuid[])),
+  DELETE FROM activity WHERE id = ANY ($59::uuid[])),
 taken_calls AS (
-  DELETE FROM activity WHERE id = ANY ($57::uuid[]) AND node = $2 AND ended IS NOT NULL
+  DELETE FROM activity
+  WHERE id = ANY ($60::uuid[]) AND node = $2 AND ended IS NOT NULL
+    AND (id, claims) IN (SELECT * FROM unnest($60, $61::bigint[]))
   RETURNING id),
 again_calls AS (
   UPDATE activity
   SET due_at = coalesce(new.due_at, activity.due_at), decide_attempt = new.attempt, node = NULL
-  FROM unnest($58::uuid[], $59::timestamptz[], $60::bigint[]) AS new (id, due_at, attempt)
-  WHERE activity.id = new.id AND activity.id = ANY ($58)
-    AND activity.node = $2 AND activity.ended IS NOT NULL
+  FROM unnest($62::uuid[], $63::bigint[], $64::timestamptz[], $65::bigint[])
+       AS new (id, claims, due_at, attempt)
+  WHERE activity.id = new.id AND activity.id = ANY ($62)
+    AND activity.node = $2 AND activity.claims = new.claims AND activity.ended IS NOT NULL
   RETURNING activity.id),
--- A held message whose head is gone is due. $81 are the heads that go with this commit: taken, or
+-- A held message whose head is gone is due. $88 are the heads that go with this commit: taken, or
 -- from now on waiting for something that blocks nobody.
 parks AS (
   INSERT INTO parked (id, endpoint, saga, message_id, digest, instance, seq, reason, attempt,
-                      due_at, error, envelope)
+                      claims, due_at, error, envelope)
   SELECT new.id, new.endpoint, new.saga, new.message_id, new.digest, new.instance, new.seq,
-         new.reason, new.attempt,
+         new.reason, new.attempt, new.claims,
          CASE WHEN new.reason = 'held' AND new.due_at > statement_timestamp() AND new.first
                    AND NOT EXISTS (
                      SELECT FROM parked b
                      WHERE b.saga = new.saga AND b.instance = new.instance
                        AND b.reason IN ('retry', 'held', 'suspect')
-                       AND (b.seq, b.id) < (new.seq, new.id) AND b.id <> ALL ($81::uuid[]))
+                       AND (b.seq, b.id) < (new.seq, new.id) AND b.id <> ALL ($88::uuid[]))
               THEN statement_timestamp()
               ELSE new.due_at END,
          new.error, new.envelope
-  FROM unnest($61::uuid[], $62::text[], $63::text[], $64::uuid[], $65::bytea[], $66::uuid[],
-              $67::bigint[], $68::text[], $69::bigint[], $70::timestamptz[], $71::text[],
-              $72::text[], $73::bool[])
-       AS new (id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, due_at,
-               error, envelope, first)
+  FROM unnest($66::uuid[], $67::text[], $68::text[], $69::uuid[], $70::bytea[], $71::uuid[],
+              $72::bigint[], $73::text[], $74::bigint[], $75::bigint[], $76::timestamptz[],
+              $77::text[], $78::text[], $79::bool[])
+       AS new (id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, claims,
+               due_at, error, envelope, first)
   ON CONFLICT (saga, message_id) DO NOTHING
   RETURNING message_id),
 again_parked AS (
@@ -102,41 +109,44 @@ again_parked AS (
                              AND b.instance = coalesce(new.instance, parked.instance)
                              AND b.reason IN ('retry', 'held', 'suspect')
                              AND (b.seq, b.id) < (coalesce(new.seq, parked.seq), parked.id)
-                             AND b.id <> ALL ($81))
+                             AND b.id <> ALL ($88))
                     THEN statement_timestamp()
                     ELSE new.due_at END,
       attempt = new.attempt, error = new.error, reason = coalesce(new.reason, parked.reason),
       instance = coalesce(new.instance, parked.instance),
       seq = coalesce(new.seq, parked.seq), node = NULL
-  FROM unnest($74::uuid[], $75::timestamptz[], $76::bigint[], $77::text[], $78::text[],
-              $79::uuid[], $80::bigint[])
-       AS new (id, due_at, attempt, error, reason, instance, seq)
-  WHERE parked.id = new.id AND parked.id = ANY ($74) AND parked.node = $2
+  FROM unnest($80::uuid[], $81::bigint[], $82::timestamptz[], $83::bigint[], $84::text[],
+              $85::text[], $86::uuid[], $87::bigint[])
+       AS new (id, claims, due_at, attempt, error, reason, instance, seq)
+  WHERE parked.id = new.id AND parked.id = ANY ($80) AND parked.node = $2
+    AND parked.claims = new.claims
   RETURNING parked.id),
 taken_parked AS (
-  DELETE FROM parked WHERE id = ANY ($82::uuid[]) AND node = $2
+  DELETE FROM parked
+  WHERE id = ANY ($89::uuid[]) AND node = $2
+    AND (id, claims) IN (SELECT * FROM unnest($89, $90::bigint[]))
   RETURNING id),
 woken AS (
   UPDATE parked SET due_at = statement_timestamp()
-  WHERE instance = ANY ($83::uuid[] || $84::uuid[] || $99::uuid[])
+  WHERE instance = ANY ($91::uuid[] || $92::uuid[] || $107::uuid[])
     AND saga IS NOT DISTINCT FROM $1
-    AND (instance = ANY ($83) AND reason = 'deferred'
-         OR instance = ANY ($84) AND reason = 'held' AND due_at IS NOT NULL
-         OR instance = ANY ($99) AND reason = 'held')
+    AND (instance = ANY ($91) AND reason = 'deferred'
+         OR instance = ANY ($92) AND reason = 'held' AND due_at IS NOT NULL
+         OR instance = ANY ($107) AND reason = 'held')
     AND (due_at IS NULL OR due_at > statement_timestamp())
-    AND id <> ALL ($74) AND id <> ALL ($82)
+    AND id <> ALL ($80) AND id <> ALL ($89)
   RETURNING id),
 chunks AS (
   INSERT INTO outbox (id, endpoint, node, directory, bodies)
   SELECT new.id, $3, $2, new.directory, new.bodies
-  FROM unnest($85::uuid[], $86::text[], $87::bytea[]) AS new (id, directory, bodies)),
+  FROM unnest($93::uuid[], $94::text[], $95::bytea[]) AS new (id, directory, bodies)),
 finished AS (
-  DELETE FROM outbox WHERE id = ANY ($88::uuid[])),
+  DELETE FROM outbox WHERE id = ANY ($96::uuid[])),
 set_aside AS (
   INSERT INTO quarantine (id, endpoint, saga, message_id, digest, class, status, at, detail, body)
   SELECT new.*
-  FROM unnest($89::uuid[], $90::text[], $91::text[], $92::uuid[], $93::bytea[], $94::text[],
-              $95::text[], $96::timestamptz[], $97::text[], $98::bytea[]) AS new
+  FROM unnest($97::uuid[], $98::text[], $99::text[], $100::uuid[], $101::bytea[], $102::text[],
+              $103::text[], $104::timestamptz[], $105::text[], $106::bytea[]) AS new
   ON CONFLICT (endpoint, message_id, digest) DO NOTHING)
 SELECT ARRAY (SELECT message_id FROM journaled) AS journaled,
        ARRAY (SELECT message_id FROM parks) AS parked,

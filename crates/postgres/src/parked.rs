@@ -63,32 +63,32 @@ ordered AS (
          min(due_at) OVER (PARTITION BY saga, coalesce(instance, id)) AS earliest
   FROM chosen
   ORDER BY earliest, whose, seq, id LIMIT $3)
-UPDATE parked SET node = $1 WHERE id = ANY (ARRAY (SELECT id FROM ordered))
-RETURNING id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, due_at, error,
-          envelope"
+UPDATE parked SET node = $1, claims = claims + 1 WHERE id = ANY (ARRAY (SELECT id FROM ordered))
+RETURNING id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, claims, due_at,
+          error, envelope"
 );
 
 const OF_INSTANCE: &str = "
-SELECT id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, due_at, error,
-       envelope
+SELECT id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, claims, due_at,
+       error, envelope
 FROM parked WHERE saga = $1 AND instance = $2 ORDER BY seq, id LIMIT $3";
 
 const LOCK_OF_INSTANCE: &str = "
-SELECT id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, due_at, error,
-       envelope
+SELECT id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, claims, due_at,
+       error, envelope
 FROM parked WHERE saga = $1 AND instance = $2 ORDER BY seq, id FOR UPDATE";
 
 /// A message that is parked already waits in its own row.
 const INSERT: &str = "
-INSERT INTO parked (id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, due_at,
-                    error, envelope)
+INSERT INTO parked (id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, claims,
+                    due_at, error, envelope)
 SELECT new.id, new.endpoint, new.saga, new.message_id, new.digest, new.instance, new.seq,
-       new.reason, new.attempt, new.due_at, new.error, new.envelope
+       new.reason, new.attempt, new.claims, new.due_at, new.error, new.envelope
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bytea[], $6::uuid[],
-            $7::bigint[], $8::text[], $9::bigint[], $10::timestamptz[], $11::text[], $12::text[],
-            $13::bool[])
-     AS new (id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, due_at, error,
-             envelope, first)
+            $7::bigint[], $8::text[], $9::bigint[], $10::bigint[], $11::timestamptz[],
+            $12::text[], $13::text[], $14::bool[])
+     AS new (id, endpoint, saga, message_id, digest, instance, seq, reason, attempt, claims, due_at,
+             error, envelope, first)
 ON CONFLICT DO NOTHING";
 
 /// What waits, `held`, for an instance; `$3` includes what the guard holds without a time.
@@ -225,6 +225,7 @@ fn read(row: &PgRow) -> Result<Parked, String> {
         seq: rows::get(row, "seq")?,
         reason: rows::word(row, "reason")?,
         attempt: rows::count(row, "attempt")?,
+        claims: rows::get(row, "claims")?,
         due_at: rows::get(row, "due_at")?,
         error: rows::maybe_text(row, "error")?,
         envelope: Arc::new(rows::json(row, "envelope")?),
@@ -243,6 +244,7 @@ pub(crate) struct Columns<'a> {
     seq: Vec<i64>,
     reason: Vec<&'static str>,
     attempt: Vec<i64>,
+    claims: Vec<i64>,
     due_at: Vec<Option<DateTime<Utc>>>,
     error: Vec<Option<Cow<'a, str>>>,
     envelope: Vec<String>,
@@ -261,6 +263,7 @@ impl<'a> Columns<'a> {
         self.seq.push(parked.seq);
         self.reason.push(parked.reason.as_str());
         self.attempt.push(parked.attempt.into());
+        self.claims.push(parked.claims);
         self.due_at.push(parked.due_at);
         self.error.push(parked.error.as_deref().map(rows::plain));
         self.blocks.push(parked.reason.blocks());
@@ -297,6 +300,7 @@ impl<'a> Columns<'a> {
             .bind(self.seq)
             .bind(self.reason)
             .bind(self.attempt)
+            .bind(self.claims)
             .bind(self.due_at)
             .bind(self.error)
             .bind(self.envelope)
@@ -308,6 +312,7 @@ impl<'a> Columns<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct AgainColumns<'a> {
     id: Vec<Uuid>,
+    claims: Vec<i64>,
     due_at: Vec<Option<DateTime<Utc>>>,
     attempt: Vec<i64>,
     error: Vec<Option<Cow<'a, str>>>,
@@ -318,7 +323,8 @@ pub(crate) struct AgainColumns<'a> {
 
 impl<'a> AgainColumns<'a> {
     pub(crate) fn push(&mut self, again: &'a Again) {
-        self.id.push(again.row.0);
+        self.id.push(again.row.id.0);
+        self.claims.push(again.row.claims);
         self.due_at.push(again.due_at);
         self.attempt.push(again.attempt.into());
         self.error.push(again.error.as_deref().map(rows::plain));
@@ -330,6 +336,7 @@ impl<'a> AgainColumns<'a> {
     pub(crate) fn bind(self, query: Query) -> Query {
         query
             .bind(self.id)
+            .bind(self.claims)
             .bind(self.due_at)
             .bind(self.attempt)
             .bind(self.error)

@@ -3,7 +3,7 @@
 use knarr_model::ids::{InstanceId, Name};
 use knarr_model::incident::Whole;
 use knarr_model::ports::guard::{Ask, Scene};
-use knarr_model::work::RowKind;
+use knarr_model::work::{ClaimedRow, RowKind};
 use sqlx::PgConnection;
 
 use crate::error::Failed;
@@ -11,10 +11,11 @@ use crate::{activities, audit, blocks, correlation, endpoints, incidents, instan
 use crate::{outbox, parked, quarantine, timers};
 
 /// Recording an answer and claiming need no fence: the row is held as it was found.
-const OWNED_TIMER: &str = "SELECT id FROM timer WHERE id = $1 AND node = $2 FOR UPDATE";
-const OWNED_CALL: &str =
-    "SELECT id FROM activity WHERE id = $1 AND node = $2 AND ended IS NOT NULL FOR UPDATE";
-const OWNED_PARKED: &str = "SELECT id FROM parked WHERE id = $1 AND node = $2 FOR UPDATE";
+const OWNED_TIMER: &str =
+    "SELECT id FROM timer WHERE id = $1 AND node = $2 AND claims = $3 FOR UPDATE";
+const OWNED_CALL: &str = "SELECT id FROM activity WHERE id = $1 AND node = $2 AND claims = $3 AND ended IS NOT NULL FOR UPDATE";
+const OWNED_PARKED: &str =
+    "SELECT id FROM parked WHERE id = $1 AND node = $2 AND claims = $3 FOR UPDATE";
 
 /// Reads what was asked for. The fence must be closed.
 pub(crate) async fn look(connection: &mut PgConnection, ask: &Ask) -> Result<Scene, Failed> {
@@ -67,12 +68,13 @@ async fn whole(
 
 /// Whether the internal delivery asked for, if any, is there and the asking node's.
 async fn owned(connection: &mut PgConnection, ask: &Ask) -> Result<bool, Failed> {
-    let Some((kind, row)) = ask.row else { return Ok(true) };
+    let Some(ClaimedRow { kind, id, claims }) = ask.row else { return Ok(true) };
     let sql = match kind {
         RowKind::Timer => OWNED_TIMER,
         RowKind::Call => OWNED_CALL,
         RowKind::Parked => OWNED_PARKED,
     };
-    let found = sqlx::query(sql).bind(row.0).bind(ask.node.0).fetch_optional(connection).await?;
+    let query = sqlx::query(sql).bind(id.0).bind(ask.node.0).bind(claims);
+    let found = query.fetch_optional(connection).await?;
     Ok(found.is_some())
 }

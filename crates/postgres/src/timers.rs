@@ -32,23 +32,23 @@ WITH due AS (
     "
     ORDER BY timer.due_at, timer.id LIMIT $3 FOR UPDATE SKIP LOCKED) found
   ORDER BY found.due_at, found.id LIMIT $3)
-UPDATE timer SET node = $1 WHERE id = ANY (ARRAY (SELECT id FROM due))
-RETURNING id, endpoint, saga, instance, run, name, due_at, attempt, context"
+UPDATE timer SET node = $1, claims = claims + 1 WHERE id = ANY (ARRAY (SELECT id FROM due))
+RETURNING id, endpoint, saga, instance, run, name, due_at, attempt, claims, context"
 );
 
 const OF_INSTANCE: &str = "
-SELECT id, endpoint, saga, instance, run, name, due_at, attempt, context
+SELECT id, endpoint, saga, instance, run, name, due_at, attempt, claims, context
 FROM timer WHERE saga = $1 AND instance = $2 ORDER BY due_at, id";
 
 const LOCK_OF_INSTANCE: &str = "
-SELECT id, endpoint, saga, instance, run, name, due_at, attempt, context
+SELECT id, endpoint, saga, instance, run, name, due_at, attempt, claims, context
 FROM timer WHERE saga = $1 AND instance = $2 ORDER BY id FOR UPDATE";
 
 const RESTORE: &str = "
-INSERT INTO timer (id, endpoint, saga, instance, run, name, due_at, attempt, context)
+INSERT INTO timer (id, endpoint, saga, instance, run, name, due_at, attempt, claims, context)
 SELECT new.*
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bigint[], $6::text[],
-            $7::timestamptz[], $8::bigint[], $9::text[]) AS new
+            $7::timestamptz[], $8::bigint[], $9::bigint[], $10::text[]) AS new
 ON CONFLICT (id) DO NOTHING";
 
 const DELETE_OF_INSTANCE: &str = "DELETE FROM timer WHERE saga = $1 AND instance = $2";
@@ -131,6 +131,7 @@ fn read(row: &PgRow) -> Result<Timer, String> {
         name: rows::text(row, "name")?,
         due_at: rows::get(row, "due_at")?,
         attempt: rows::count(row, "attempt")?,
+        claims: rows::get(row, "claims")?,
         context: rows::json(row, "context")?,
     })
 }
@@ -146,6 +147,7 @@ pub(crate) struct Columns<'a> {
     name: Vec<Cow<'a, str>>,
     due_at: Vec<DateTime<Utc>>,
     attempt: Vec<i64>,
+    claims: Vec<i64>,
     context: Vec<String>,
 }
 
@@ -160,6 +162,7 @@ impl<'a> Columns<'a> {
         self.name.push(rows::plain(&timer.name));
         self.due_at.push(timer.due_at);
         self.attempt.push(timer.attempt.into());
+        self.claims.push(timer.claims);
         Ok(())
     }
 
@@ -173,6 +176,7 @@ impl<'a> Columns<'a> {
             .bind(self.name)
             .bind(self.due_at)
             .bind(self.attempt)
+            .bind(self.claims)
             .bind(self.context)
     }
 }
@@ -181,18 +185,20 @@ impl<'a> Columns<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct AgainColumns {
     id: Vec<Uuid>,
+    claims: Vec<i64>,
     due_at: Vec<Option<DateTime<Utc>>>,
     attempt: Vec<i64>,
 }
 
 impl AgainColumns {
     pub(crate) fn push(&mut self, again: &Again) {
-        self.id.push(again.row.0);
+        self.id.push(again.row.id.0);
+        self.claims.push(again.row.claims);
         self.due_at.push(again.due_at);
         self.attempt.push(again.attempt.into());
     }
 
     pub(crate) fn bind(self, query: Query) -> Query {
-        query.bind(self.id).bind(self.due_at).bind(self.attempt)
+        query.bind(self.id).bind(self.claims).bind(self.due_at).bind(self.attempt)
     }
 }

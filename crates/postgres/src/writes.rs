@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use knarr_model::commit::{Commit, CommitOutcome, Slice};
 use knarr_model::ids::{MessageId, RowId};
-use knarr_model::work::{Chunk, RowKind};
+use knarr_model::work::{Chunk, ClaimedRow, RowKind};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -25,16 +25,16 @@ pub(crate) struct Writes<'a> {
     keys: correlation::Writes<'a>,
     timers: timers::Columns<'a>,
     cancelled_timers: Vec<Uuid>,
-    taken_timers: Vec<Uuid>,
+    taken_timers: Taken,
     again_timers: timers::AgainColumns,
     calls: activities::Columns<'a>,
     cancelled_calls: Vec<Uuid>,
-    taken_calls: Vec<Uuid>,
+    taken_calls: Taken,
     again_calls: timers::AgainColumns,
     parked: parked::Columns<'a>,
     again_parked: parked::AgainColumns<'a>,
     gone_heads: Vec<Uuid>,
-    taken_parked: Vec<Uuid>,
+    taken_parked: Taken,
     wakes_deferred: Vec<Uuid>,
     heads_gone: Vec<Uuid>,
     wakes_held: Vec<Uuid>,
@@ -118,18 +118,18 @@ impl<'a> Writes<'a> {
     fn add_internal(&mut self, slice: &'a Slice, cancelled: &Cancelled, now: DateTime<Utc>) {
         let mut head_goes = false;
         for again in &slice.again {
-            self.owned.push(again.row);
+            self.owned.push(again.row.id);
             let due = again.due_at.is_some_and(|at| at <= now);
-            match again.kind {
-                RowKind::Timer if cancelled.timers.contains(&again.row.0) => {
-                    self.taken_timers.push(again.row.0);
+            match again.row.kind {
+                RowKind::Timer if cancelled.timers.contains(&again.row.id.0) => {
+                    self.taken_timers.push(&again.row);
                 }
                 RowKind::Timer => {
                     self.made.timers |= due;
                     self.again_timers.push(again);
                 }
-                RowKind::Call if cancelled.calls.contains(&again.row.0) => {
-                    self.taken_calls.push(again.row.0);
+                RowKind::Call if cancelled.calls.contains(&again.row.id.0) => {
+                    self.taken_calls.push(&again.row);
                 }
                 RowKind::Call => {
                     self.made.ended |= due;
@@ -138,21 +138,21 @@ impl<'a> Writes<'a> {
                 RowKind::Parked => {
                     self.made.parked |= due;
                     if again.reason.is_some_and(|reason| !reason.blocks()) {
-                        self.gone_heads.push(again.row.0);
+                        self.gone_heads.push(again.row.id.0);
                         head_goes = true;
                     }
                     self.again_parked.push(again);
                 }
             }
         }
-        for (kind, row) in &slice.taken {
-            self.owned.push(*row);
-            match kind {
-                RowKind::Timer => self.taken_timers.push(row.0),
-                RowKind::Call => self.taken_calls.push(row.0),
+        for row in &slice.taken {
+            self.owned.push(row.id);
+            match row.kind {
+                RowKind::Timer => self.taken_timers.push(row),
+                RowKind::Call => self.taken_calls.push(row),
                 RowKind::Parked => {
-                    self.gone_heads.push(row.0);
-                    self.taken_parked.push(row.0);
+                    self.gone_heads.push(row.id.0);
+                    self.taken_parked.push(row);
                     head_goes = true;
                 }
             }
@@ -214,7 +214,7 @@ impl<'a> Writes<'a> {
         Ok(made)
     }
 
-    /// Binds `$1` to `$99` of `commit.sql`, in this order.
+    /// Binds `$1` to `$107` of `commit.sql`, in this order.
     fn bind(self, keys: &correlation::Writes<'_>, commit: &Commit) -> Query {
         let finished: Vec<Uuid> = commit.finished_chunks.iter().map(|chunk| chunk.0).collect();
         let query = sqlx::query(WRITE)
@@ -223,18 +223,33 @@ impl<'a> Writes<'a> {
             .bind(commit.endpoint.to_string());
         let query = self.origins.bind(self.journal.bind(query));
         let query = self.timers.bind(keys.bind(query));
-        let query = query.bind(self.cancelled_timers).bind(self.taken_timers);
+        let query = self.taken_timers.bind(query.bind(self.cancelled_timers));
         let query = self.calls.bind(self.again_timers.bind(query));
-        let query = query.bind(self.cancelled_calls).bind(self.taken_calls);
+        let query = self.taken_calls.bind(query.bind(self.cancelled_calls));
         let query = self.parked.bind(self.again_calls.bind(query));
         let query = self.again_parked.bind(query);
-        let query = query
-            .bind(self.gone_heads)
-            .bind(self.taken_parked)
-            .bind(self.wakes_deferred)
-            .bind(self.heads_gone);
+        let query = self.taken_parked.bind(query.bind(self.gone_heads));
+        let query = query.bind(self.wakes_deferred).bind(self.heads_gone);
         let query = self.chunks.bind(query).bind(finished);
         self.quarantine.bind(query).bind(self.wakes_held)
+    }
+}
+
+/// Internal deliveries that end, as two columns.
+#[derive(Debug, Default)]
+struct Taken {
+    id: Vec<Uuid>,
+    claims: Vec<i64>,
+}
+
+impl Taken {
+    fn push(&mut self, row: &ClaimedRow) {
+        self.id.push(row.id.0);
+        self.claims.push(row.claims);
+    }
+
+    fn bind(self, query: Query) -> Query {
+        query.bind(self.id).bind(self.claims)
     }
 }
 

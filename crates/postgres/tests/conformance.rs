@@ -114,6 +114,7 @@ fn endpoint_with_a_nul(slice: &mut Slice) {
         name: "expiry".to_owned(),
         due_at: DateTime::UNIX_EPOCH,
         attempt: 0,
+        claims: 0,
         context: Context::default(),
     });
 }

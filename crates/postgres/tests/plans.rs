@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use knarr_model::commit::{Commit, JournalRow, Key, KeyWrite, Outcome, Slice};
+use knarr_model::commit::{Commit, CommitOutcome, JournalRow, Key, KeyWrite, Outcome, Slice};
 use knarr_model::digest::Digest;
 use knarr_model::envelope::{Context, Envelope};
 use knarr_model::ids::{InstanceId, MessageId, NodeId, RowId, derived_id};
@@ -16,8 +16,8 @@ use knarr_model::ports::guard::Counts;
 use knarr_model::ports::store::Load;
 use knarr_model::ports::{Guarded as _, Store as _};
 use knarr_model::work::{
-    ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, Parked, ParkedReason, RowKind,
-    Timer,
+    ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, ClaimedRow, Parked, ParkedReason,
+    RowKind, Timer,
 };
 use knarr_postgres::Store;
 use knarr_testkit::services::postgres;
@@ -90,6 +90,7 @@ fn slice(n: u64) -> Slice {
             name: "expiry".to_owned(),
             due_at: past,
             attempt: 0,
+            claims: 0,
             context: Context::default(),
         }],
         tasks: vec![ActivityTask {
@@ -119,6 +120,7 @@ fn slice(n: u64) -> Slice {
             seq: 1,
             reason: ParkedReason::Retry,
             attempt: 1,
+            claims: 0,
             due_at: Some(past),
             error: None,
             envelope: envelope.into(),
@@ -171,7 +173,8 @@ async fn round(store: &Store, node: NodeId, n: u64) {
         messages: vec![born.journal[0].message_id],
     };
     store.load(load.clone()).await.expect("the load is answered");
-    store.commit(commit(node, born)).await.expect("the commit is answered");
+    let outcome = store.commit(commit(node, born)).await.expect("the commit is answered");
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
     assert_eq!(store.load(load).await.expect("the load is answered").parked.len(), 0);
 
     let claim = Claim {
@@ -190,7 +193,8 @@ async fn round(store: &Store, node: NodeId, n: u64) {
         outcome: AttemptOutcome::Ended(CallEnd::Done(raw())),
     };
     assert_eq!(store.record(node, &[record]).await.expect("it is recorded"), [true]);
-    assert_eq!(store.claim_ended(&claim).await.expect("ends are claimed").len(), 1);
+    let ended = store.claim_ended(&claim).await.expect("ends are claimed");
+    assert_eq!(ended.len(), 1);
     let lost = store.lost_calls(node, &[calls[0].id]).await.expect("it is answered");
     assert_eq!(lost, []);
     let orders = "orders".into();
@@ -206,15 +210,20 @@ async fn round(store: &Store, node: NodeId, n: u64) {
         key: Some(instance),
         journal: vec![journal(MessageId(id("end", n)), instance)],
         taken: vec![
-            (RowKind::Timer, timers[0].id),
-            (RowKind::Parked, parked[0].id),
-            (RowKind::Call, calls[0].id),
+            claimed(RowKind::Timer, timers[0].id, timers[0].claims),
+            claimed(RowKind::Parked, parked[0].id, parked[0].claims),
+            claimed(RowKind::Call, calls[0].id, ended[0].task.claims),
         ],
         cancelled_timers: vec![RowId(Uuid::nil())],
         cancelled_tasks: vec![RowId(Uuid::nil())],
         ..Slice::default()
     };
-    store.commit(commit(node, end)).await.expect("the commit is answered");
+    let outcome = store.commit(commit(node, end)).await.expect("the commit is answered");
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
+}
+
+fn claimed(kind: RowKind, id: RowId, claims: i64) -> ClaimedRow {
+    ClaimedRow { kind, id, claims }
 }
 
 async fn read_so_far(connection: &mut PgConnection) -> BTreeMap<String, i64> {

@@ -92,6 +92,7 @@ fn detail() -> InstanceDetail {
             name: "Deadline".to_owned(),
             due_at: beginning() + TimeDelta::minutes(30),
             attempt: 0,
+            claims: 0,
             context: Context::default(),
         }],
         calls: Vec::new(),

@@ -86,6 +86,7 @@ pub(crate) fn add_run(rows: &mut Rows, n: u128) -> InstanceId {
         name: "Deadline".to_owned(),
         due_at: beginning() + TimeDelta::minutes(30),
         attempt: 0,
+        claims: 0,
         context: Context::default(),
     };
     let key = (instance.saga.clone(), instance.id);

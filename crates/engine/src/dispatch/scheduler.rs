@@ -102,7 +102,7 @@ async fn round(shared: &Shared, claim: &Claim) -> Result<bool, StoreError> {
 
 /// Puts a claimed row on its lane, once.
 pub(super) async fn hand(shared: &Shared, serving: &Serving, node: NodeId, mut incoming: Incoming) {
-    let Some((_, row)) = incoming.row() else { return };
+    let Some(row) = incoming.row() else { return };
     if node != shared.node.id() {
         return;
     }

@@ -16,7 +16,7 @@ const NEWER_DEFINITION_DELAY: std::time::Duration = std::time::Duration::from_se
 
 /// Whether a person let this message go. Only the guard makes a row under the message's own id.
 fn is_released(incoming: &Incoming) -> bool {
-    let own_row = incoming.row().is_some_and(|(_, row)| row.0 == incoming.id.0);
+    let own_row = incoming.row().is_some_and(|row| row.0 == incoming.id.0);
     own_row && incoming.envelope().is_some_and(|envelope| envelope.headers.get(RELEASE).is_some())
 }
 

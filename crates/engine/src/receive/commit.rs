@@ -72,9 +72,8 @@ impl Batches {
             Ok(CommitOutcome::Fenced) => self.fenced(batch).await,
             Ok(CommitOutcome::Gone(rows)) => {
                 self.shared.node.let_go(rows.iter().copied());
-                let gone = |incoming: &Incoming| {
-                    incoming.row().is_some_and(|(_, row)| rows.contains(&row))
-                };
+                let gone =
+                    |incoming: &Incoming| incoming.row().is_some_and(|row| rows.contains(&row));
                 Next::Again(batch.into_iter().filter(|incoming| !gone(incoming)).collect())
             }
             Ok(CommitOutcome::KeyTaken { by, key, by_start }) => {
@@ -125,7 +124,7 @@ impl Batches {
         let (rows, messages): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|incoming| incoming.row().is_some());
         if !rows.is_empty() {
-            let ids = rows.iter().filter_map(|incoming| incoming.row().map(|(_, row)| row));
+            let ids = rows.iter().filter_map(Incoming::row);
             self.shared.node.let_go(ids);
             self.shared.reclaim();
         }
@@ -160,7 +159,7 @@ impl Batches {
         for (mut incoming, kept) in batch.into_iter().zip(kept) {
             if kept {
                 incoming.committed();
-                rows.extend(incoming.row().map(|(_, row)| row));
+                rows.extend(incoming.row());
             } else {
                 incoming.lost = incoming.lost.saturating_add(1);
                 carried.push(incoming);

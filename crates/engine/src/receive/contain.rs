@@ -67,7 +67,7 @@ impl Batches {
                 tracing::debug!(%refusal, "a failed run is decided again");
                 if !owned.load(Ordering::Relaxed) {
                     // As with a commit: what is gone or another's is not decided here.
-                    self.shared.node.let_go(batch.remove(0).row().map(|(_, row)| row));
+                    self.shared.node.let_go(batch.remove(0).row());
                 }
                 return Next::Again(batch);
             }
@@ -89,7 +89,7 @@ impl Batches {
         }
         let culprit = batch.remove(0);
         round.written.through = true;
-        if let Some((_, row)) = culprit.row() {
+        if let Some(row) = culprit.row() {
             self.shared.node.let_go([row]);
         }
         settle_done(std::slice::from_ref(&culprit), &[true]).await;

@@ -9,8 +9,7 @@ use crate::shared::Shared;
 
 /// Gives deliveries back: the broker's to their queue, rows to whoever claims them next.
 pub(super) async fn return_all(shared: &Shared, held: Vec<Incoming>) {
-    let rows: Vec<_> =
-        held.iter().filter_map(|incoming| incoming.row().map(|(_, row)| row)).collect();
+    let rows: Vec<_> = held.iter().filter_map(Incoming::row).collect();
     if !rows.is_empty() {
         shared.node.let_go(rows);
         shared.reclaim();

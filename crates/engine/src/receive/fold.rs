@@ -241,7 +241,7 @@ impl<'a> Fold<'a> {
         key: Option<InstanceId>,
         journal: Option<JournalRow>,
     ) {
-        let row = incoming.row();
+        let row = incoming.claimed();
         let draft = self.draft(key);
         draft.slice.journal.extend(journal);
         draft.slice.taken.extend(row);
@@ -304,12 +304,12 @@ impl<'a> Fold<'a> {
                 }
             }
         }
-        if let Some((kind, row)) = incoming.row() {
+        if let Some(row) = incoming.claimed() {
             let reason = matches!(incoming.source, Source::Parked { .. }).then_some(reason);
             // What wakes the rows of its instance finds it from now on.
             let unplaced = matches!(incoming.source, Source::Parked { placed: false, .. });
             let place = instance.filter(|_| unplaced).map(|id| (id, self.next_place(id)));
-            let again = Again { kind, row, due_at, attempt, error, reason, place };
+            let again = Again { row, due_at, attempt, error, reason, place };
             self.draft(instance).slice.again.push(again);
         } else if let Some(envelope) = incoming.envelope().cloned() {
             let seq = instance.map_or(0, |id| self.next_place(id));
@@ -324,6 +324,7 @@ impl<'a> Fold<'a> {
                 seq,
                 reason,
                 attempt,
+                claims: 0,
                 due_at,
                 error,
                 envelope,

@@ -128,11 +128,11 @@ pub(crate) fn fail_run(
             message_id: incoming.id,
             event: event.to_owned(),
             envelope: incoming.envelope().cloned(),
-            row: incoming.row().map(|(_, row)| row),
+            row: incoming.row(),
             attempts: incoming.failures() + 1,
         },
         journal,
-        taken: incoming.row(),
+        taken: incoming.claimed(),
         faults,
         steps,
     }));

@@ -108,7 +108,7 @@ fn decide_one(fold: &mut Fold<'_>, incoming: &Incoming) -> Fate {
 
 /// Whether the message has an outcome, waits already, or came before in this batch.
 fn known_already(fold: &mut Fold<'_>, incoming: &Incoming) -> Option<Fate> {
-    let own_row = incoming.row().map(|(_, row)| row);
+    let own_row = incoming.row();
     let journaled = fold.at.loaded.journal.get(&incoming.id).map(|(digest, _)| (*digest, None));
     let waiting = match fold.at.loaded.parked.get(&incoming.id) {
         Some(_) if fold.at.mutations.ignore_parked => None,

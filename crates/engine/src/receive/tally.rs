@@ -38,7 +38,8 @@ impl Batches {
                 FateKind::Applied => worked += 1,
                 FateKind::Failed => {
                     let parked = || parked_row(self.serving.saga.name(), incoming.id);
-                    let (kind, row) = incoming.row().unwrap_or_else(|| (RowKind::Parked, parked()));
+                    let (kind, row) = (incoming.claimed())
+                        .map_or_else(|| (RowKind::Parked, parked()), |row| (row.kind, row.id));
                     standing.failed(now, Some(Used::Row(kind, row)));
                 }
                 _ => {}

@@ -38,7 +38,7 @@ fn failure(reaction: OnFailure) -> Failure {
             outcome: Outcome::Quarantined,
             at: DateTime::UNIX_EPOCH,
         },
-        taken: Some((RowKind::Call, RowId(message_id.0))),
+        taken: Some(ClaimedRow { kind: RowKind::Call, id: RowId(message_id.0), claims: 1 }),
         faults: Vec::new(),
         steps: Vec::new(),
     }

@@ -15,7 +15,7 @@ use crate::ports::endpoint::{EndpointRow, Served};
 use crate::ports::trouble::StoreError;
 use crate::quarantine::Quarantined;
 pub use crate::statement::{Dialects, Statement};
-use crate::work::{Chunk, Outgoing, Parked, RowKind};
+use crate::work::{Chunk, ClaimedRow, Outgoing, Parked, RowKind};
 
 /// What a verb must see.
 #[derive(Clone, Debug)]
@@ -30,8 +30,8 @@ pub struct Ask {
     pub quarantined: Vec<Uuid>,
     /// The key of a request that may have been carried out already.
     pub key: Option<String>,
-    /// An internal delivery that must be this node's.
-    pub row: Option<(RowKind, RowId)>,
+    /// An internal delivery that must be this node's, under this very claim.
+    pub row: Option<ClaimedRow>,
     /// The node that asks.
     pub node: NodeId,
     /// The clock port's time: stores without a clock of their own use it.

@@ -17,9 +17,10 @@ INSERT INTO knarr.correlation (saga, key, key_name, key_value, instance, generat
 SELECT 'order', gen_random_uuid(), 'number', n::text, gen_random_uuid(), 1, false
 FROM generate_series(1, 30000) n;
 
-INSERT INTO knarr.timer (id, endpoint, saga, instance, run, name, due_at, attempt, context)
+INSERT INTO knarr.timer (id, endpoint, saga, instance, run, name, due_at, attempt, claims,
+                         context)
 SELECT gen_random_uuid(), 'orders', 'order', gen_random_uuid(), 1, 't', now() + interval '1 day',
-       0, '{}'
+       0, 0, '{}'
 FROM generate_series(1, 30000);
 
 INSERT INTO knarr.activity (id, endpoint, saga, instance, run, call, payload, idempotency_key,
@@ -29,9 +30,9 @@ SELECT gen_random_uuid(), 'orders', 'order', gen_random_uuid(), 1, 'Look', 'null
 FROM generate_series(1, 30000);
 
 INSERT INTO knarr.parked (id, endpoint, saga, message_id, digest, instance, seq, reason, attempt,
-                          due_at, envelope)
+                          claims, due_at, envelope)
 SELECT gen_random_uuid(), 'orders', 'order', gen_random_uuid(), '\x00', gen_random_uuid(), 1,
-       'retry', 1, now() + interval '1 day', '{}'
+       'retry', 1, 0, now() + interval '1 day', '{}'
 FROM generate_series(1, 30000);
 
 INSERT INTO knarr.quarantine (id, endpoint, saga, message_id, digest, class, status, at, detail,

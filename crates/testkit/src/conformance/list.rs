@@ -68,6 +68,9 @@ macro_rules! for_each_store_case {
                 an_end_may_be_recorded_again_after_a_lost_answer
                 a_halt_does_not_throw_a_known_answer_away
             }
+            claims {
+                a_commit_decided_under_an_earlier_claim_writes_nothing
+            }
             commits {
                 pe_110_large_and_then_small_data_come_back_whole
                 pe_109_an_instance_is_found_by_id_and_by_each_key

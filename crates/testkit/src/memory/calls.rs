@@ -60,6 +60,7 @@ pub(super) fn claim_ended(rows: &mut Rows, now: DateTime<Utc>, claim: &Claim) ->
             && let Some(end) = held.end.clone()
         {
             held.by = Some(claim.node);
+            held.task.claims += 1;
             let decide_attempt = held.decide_attempt;
             taken.push(EndedCall { task: held.task.clone(), end, decide_attempt });
         }

@@ -56,6 +56,7 @@ pub(super) fn timers(rows: &mut Rows, now: DateTime<Utc>, claim: &Claim) -> Vec<
     for (_, id) in due {
         if let Some(held) = rows.timer.get_mut(&id) {
             held.by = Some(claim.node);
+            held.row.claims += 1;
             taken.push(held.row.clone());
         }
     }

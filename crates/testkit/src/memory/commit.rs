@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use knarr_model::commit::{Again, Commit, CommitOutcome, Key, KeyRow, KeyWrite, Slice};
 use knarr_model::ids::{InstanceId, MessageId, Name, NodeId, RowId, derived_id};
 use knarr_model::ports::store::EndpointState;
-use knarr_model::work::{Chunk, ParkedReason, RowKind};
+use knarr_model::work::{Chunk, ClaimedRow, ParkedReason, RowKind};
 
 use super::rows::{CallRow, Claimed, InstanceRow, JournalEntry, Mutations, OutboxRow, Rows};
+use super::scene::owns;
 
 pub(super) fn commit(
     rows: &mut Rows,
@@ -127,24 +128,14 @@ fn duplicates(rows: &Rows, saga: &Name, slices: &[Slice]) -> Vec<MessageId> {
 
 /// Internal deliveries that are not the node's (any more).
 fn gone(rows: &Rows, node: NodeId, slices: &[Slice]) -> Vec<RowId> {
-    let own = |kind: RowKind, id: RowId| {
-        let by = match kind {
-            RowKind::Timer => rows.timer.get(&id).map(|held| held.by),
-            RowKind::Parked => rows.parked.get(&id).map(|held| held.by),
-            RowKind::Call => {
-                rows.activity.get(&id).filter(|held| held.end.is_some()).map(|held| held.by)
-            }
-        };
-        by == Some(Some(node))
-    };
     slices
         .iter()
         .flat_map(|slice| {
-            let again = slice.again.iter().map(|again| (again.kind, again.row));
+            let again = slice.again.iter().map(|again| again.row);
             slice.taken.iter().copied().chain(again)
         })
-        .filter(|(kind, id)| !own(*kind, *id))
-        .map(|(_, id)| id)
+        .filter(|row| !owns(rows, node, *row))
+        .map(|row| row.id)
         .collect()
 }
 
@@ -185,7 +176,7 @@ fn write(rows: &mut Rows, now: DateTime<Utc>, mutations: Mutations, saga: &Name,
     {
         for held in rows.parked.values_mut().filter(|_| wakes) {
             let meant = held.row.saga == *saga && held.row.instance == slice.key;
-            let again = slice.again.iter().any(|again| again.row == held.row.id);
+            let again = slice.again.iter().any(|again| again.row.id == held.row.id);
             if meant && !again && held.row.reason == reason {
                 held.row.due_at = Some(now);
             }
@@ -227,7 +218,7 @@ fn write(rows: &mut Rows, now: DateTime<Utc>, mutations: Mutations, saga: &Name,
     for again in slice.again {
         wait_again(rows, again);
     }
-    for (kind, id) in slice.taken {
+    for ClaimedRow { kind, id, .. } in slice.taken {
         match kind {
             RowKind::Timer => drop(rows.timer.remove(&id)),
             RowKind::Call => drop(rows.activity.remove(&id)),
@@ -242,7 +233,7 @@ fn write(rows: &mut Rows, now: DateTime<Utc>, mutations: Mutations, saga: &Name,
 }
 
 fn wait_again(rows: &mut Rows, again: Again) {
-    let Again { kind, row: id, due_at, attempt, error, reason, place } = again;
+    let Again { row: ClaimedRow { kind, id, .. }, due_at, attempt, error, reason, place } = again;
     match kind {
         RowKind::Timer => {
             if let Some(held) = rows.timer.get_mut(&id) {

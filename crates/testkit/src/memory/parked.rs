@@ -79,6 +79,7 @@ pub(super) fn claim(rows: &mut Rows, now: DateTime<Utc>, claim: &Claim) -> Vec<P
     for id in ready.into_iter().flat_map(|(_, ids)| ids).take(claim.limit) {
         if let Some(held) = rows.parked.get_mut(&id) {
             held.by = Some(claim.node);
+            held.row.claims += 1;
             taken.push(held.row.clone());
         }
     }

@@ -1,9 +1,9 @@
 //! What a verb of the guard sees of the tables.
 
-use knarr_model::ids::{InstanceId, Name};
+use knarr_model::ids::{InstanceId, Name, NodeId};
 use knarr_model::incident::{Incident, IncidentStatus, Scope, Whole};
 use knarr_model::ports::guard::{Ask, Scene};
-use knarr_model::work::{EndedCall, Outgoing, RowKind};
+use knarr_model::work::{ClaimedRow, EndedCall, Outgoing, RowKind};
 
 use super::purge::new_endpoint;
 use super::rows::Rows;
@@ -48,15 +48,20 @@ fn oldest<'a>(rows: &'a Rows, endpoint: &Name) -> Option<&'a Incident> {
 
 /// Whether the internal delivery asked for, if any, is there and the asking node's.
 fn is_own(rows: &Rows, ask: &Ask) -> bool {
-    let Some((kind, id)) = ask.row else { return true };
-    let by = match kind {
-        RowKind::Timer => rows.timer.get(&id).and_then(|held| held.by),
-        RowKind::Parked => rows.parked.get(&id).and_then(|held| held.by),
+    ask.row.is_none_or(|row| owns(rows, ask.node, row))
+}
+
+/// Whether a row is there and the node's under this very claim.
+pub(super) fn owns(rows: &Rows, node: NodeId, row: ClaimedRow) -> bool {
+    let held = match row.kind {
+        RowKind::Timer => rows.timer.get(&row.id).map(|held| (held.by, held.row.claims)),
+        RowKind::Parked => rows.parked.get(&row.id).map(|held| (held.by, held.row.claims)),
         RowKind::Call => {
-            rows.activity.get(&id).filter(|held| held.end.is_some()).and_then(|held| held.by)
+            let ended = rows.activity.get(&row.id).filter(|held| held.end.is_some());
+            ended.map(|held| (held.by, held.task.claims))
         }
     };
-    by == Some(ask.node)
+    held == Some((Some(node), row.claims))
 }
 
 /// A run with everything around it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use knarr_model::ports::StoreError;
 use knarr_model::ports::crash::{CrashWatch, Intent, Record, Suspect, Used};
+use knarr_model::work::{ParkedReason, RowKind};
 use knarr_model::{MessageId, NodeId};
 
 use super::store::{SimStore, through};
@@ -36,6 +37,23 @@ impl CrashWatch for SimStore {
 
     async fn give_back_attempts(&self, used: &[Used]) -> Result<(), StoreError> {
         let used = used.to_vec();
-        through!(self, "give_back_attempts", |s| s.inner.give_back_attempts(&used))
+        through!(self, "give_back_attempts", |s| s.give_back_watched(used))
+    }
+}
+
+impl SimStore {
+    /// An attempt that is given back was none: its number comes once more.
+    async fn give_back_watched(self, used: Vec<Used>) -> Result<(), StoreError> {
+        let counted: Vec<MessageId> = self.inner.with_rows(|rows| {
+            let parked = used.iter().filter_map(|used| match used {
+                Used::Row(RowKind::Parked, id) => rows.parked.get(id),
+                _ => None,
+            });
+            let counted = parked.filter(|held| held.row.reason != ParkedReason::Missing);
+            counted.map(|held| held.row.message_id).collect()
+        });
+        self.inner.give_back_attempts(&used).await?;
+        self.world.ledger(|ledger| counted.iter().for_each(|id| ledger.given_back(*id)));
+        Ok(())
     }
 }

@@ -126,6 +126,13 @@ impl Ledger {
         }
     }
 
+    /// The last attempt of a message is counted no more.
+    pub(super) fn given_back(&mut self, message: MessageId) {
+        if let Some(attempts) = self.attempts.get_mut(&message) {
+            *attempts = attempts.saturating_sub(1);
+        }
+    }
+
     /// A message has a new budget.
     pub(super) fn anew(&mut self, message: MessageId) {
         self.attempts.remove(&message);

@@ -143,7 +143,7 @@ impl SimStore {
                 let retried = again.reason == Some(ParkedReason::Retry);
                 let message = self
                     .inner
-                    .with_rows(|rows| rows.parked.get(&again.row).map(|row| row.row.message_id));
+                    .with_rows(|rows| rows.parked.get(&again.row.id).map(|row| row.row.message_id));
                 if let (true, Some(message)) = (retried, message) {
                     self.world.attempted(message, again.attempt);
                 }

@@ -27,6 +27,7 @@ pub(super) fn schedule(
         name,
         due_at,
         attempt: 0,
+        claims: 0,
         context: context.clone(),
     };
     fold.draft(Some(saved.id)).slice.timers.push(timer);

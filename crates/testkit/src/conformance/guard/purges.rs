@@ -9,7 +9,7 @@ use knarr_model::incident::Whole;
 use knarr_model::instance::PURGED;
 use knarr_model::ports::guard::{Ask, Plan, Run, Scene};
 use knarr_model::quarantine::Class;
-use knarr_model::work::{AttemptOutcome, AttemptRecord, CallEnd, RowKind};
+use knarr_model::work::{AttemptOutcome, AttemptRecord, CallEnd, ClaimedRow, RowKind};
 use uuid::Uuid;
 
 use super::fixture::Guards;
@@ -283,7 +283,7 @@ pub async fn s0_16_calls_whose_rows_are_gone_or_anothers_are_lost(guards: Guards
 }
 
 /// An internal delivery that was asked about is the node's own only while it is there and claimed
-/// by that node.
+/// by that node, under that very claim.
 pub async fn guard_an_internal_delivery_is_owned_by_the_node_that_claimed_it(guards: Guards) {
     let world = GuardWorld::new(guards).await;
     let run = full(&world).await;
@@ -292,7 +292,7 @@ pub async fn guard_an_internal_delivery_is_owned_by_the_node_that_claimed_it(gua
     let timer = whole(&world.look(world.ask_of(run.id)).await).timers[0].id;
     let ended = whole(&world.look(world.ask_of(run.id)).await).ended[0].task.id;
     let owned = async |kind, row, node| {
-        let ask = Ask { row: Some((kind, row)), node, ..world.ask() };
+        let ask = Ask { row: Some(world.claimed(kind, row)), node, ..world.ask() };
         world.look(ask).await.owned
     };
     assert!(!owned(RowKind::Timer, timer, world.node).await);
@@ -303,6 +303,10 @@ pub async fn guard_an_internal_delivery_is_owned_by_the_node_that_claimed_it(gua
     assert!(owned(RowKind::Call, ended, world.node).await);
     assert!(owned(RowKind::Parked, parked, world.other).await);
     assert!(!owned(RowKind::Parked, timer, world.node).await);
+    let claimed = world.claimed(RowKind::Timer, timer);
+    let earlier =
+        Ask { row: Some(ClaimedRow { claims: claimed.claims - 1, ..claimed }), ..world.ask() };
+    assert!(!world.look(earlier).await.owned, "it was claimed anew since");
     let taken = vec![(RowKind::Timer, timer), (RowKind::Parked, parked), (RowKind::Call, ended)];
     world.write(Plan { taken, ..Plan::default() }).await;
     let left = whole(&world.look(world.ask_of(run.id)).await);

@@ -48,12 +48,18 @@ pub async fn guard_restored_rows_are_claimed_by_nobody(guards: Guards) {
     let ask = Ask { incident: Some(incident), ..world.ask_of(run.id) };
     world.verb(ask, restore).await;
     let (store, node) = (world.second(), world.other);
-    assert_eq!(world.claim_timers(store, node).await, [kept.timers[0].id]);
-    assert_eq!(world.claim_parked(store, node).await.len(), 1);
-    assert_eq!(json(&world.claim_ended(store, node).await), json(&kept.ended));
+    let timers = store.claim_timers(&world.claim(node, 9)).await.expect("timers are claimed");
+    let parked = store.claim_parked(&world.claim(node, 9)).await.expect("parked rows are claimed");
+    let mut ended = kept.ended.clone();
+    ended.iter_mut().for_each(|ended| ended.task.claims += 1);
+    assert_eq!(timers.iter().map(|row| row.id).collect::<Vec<_>>(), [kept.timers[0].id]);
+    assert_eq!(parked.len(), 1);
+    assert_eq!(json(&world.claim_ended(store, node).await), json(&ended));
     let calls = world.claim_calls(store, node).await;
     assert_eq!(calls.iter().map(|call| call.id).collect::<Vec<_>>(), [kept.calls[0].id]);
     assert!(calls[0].claims > claims, "a record under the old claim must be late");
+    let anew = [timers[0].claims, parked[0].claims];
+    assert_eq!(anew, [2, 2], "a commit under an old claim must be late");
 }
 
 /// What was parked for the tombstone meanwhile is still there, behind what the run had waiting, if

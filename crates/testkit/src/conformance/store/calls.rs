@@ -198,8 +198,7 @@ pub async fn an_end_that_waits_again_keeps_its_row(stores: Stores) {
     let wait = |attempt, millis| {
         let due_at = Some(world.at(millis));
         let again = Again {
-            kind: RowKind::Call,
-            row,
+            row: world.claimed(RowKind::Call, row),
             due_at,
             attempt,
             error: None,

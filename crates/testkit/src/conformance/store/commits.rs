@@ -90,7 +90,7 @@ pub async fn a_stale_version_is_lost_alone(stores: Stores) {
     losing.timers = vec![world.timer(stale, -1_000)];
     losing.outgoing = vec![world.outgoing(stale, 1)];
     losing.quarantine = vec![world.quarantined(knarr_model::Class::Unhandled)];
-    losing.taken = vec![(knarr_model::work::RowKind::Timer, RowId(world.id()))];
+    losing.taken = vec![world.claimed(knarr_model::work::RowKind::Timer, RowId(world.id()))];
     let mut winning = world.step(fresh, 2);
     winning.outgoing = vec![world.outgoing(fresh, 1)];
     let slices = vec![

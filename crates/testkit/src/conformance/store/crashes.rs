@@ -349,8 +349,7 @@ async fn end_with_attempts(world: &World, id: InstanceId, row: RowId) {
     let record = AttemptRecord { task: row, claims: calls[0].claims, outcome };
     world.store().record(world.node, &[record]).await.expect("it is recorded");
     let again = Again {
-        kind: RowKind::Call,
-        row,
+        row: world.claimed(RowKind::Call, row),
         due_at: Some(world.at(-500)),
         attempt: 2,
         error: None,

@@ -5,6 +5,7 @@ mod values;
 pub mod world;
 
 pub mod calls;
+pub mod claims;
 pub mod commits;
 pub mod crashes;
 pub mod exact;

@@ -37,9 +37,16 @@ async fn park(world: &World, id: InstanceId, rows: &[(ParkedReason, Option<i64>)
     found
 }
 
-fn again(row: RowId, due_at: Option<DateTime<Utc>>, attempt: u32, reason: ParkedReason) -> Again {
+fn again(
+    world: &World,
+    row: RowId,
+    due_at: Option<DateTime<Utc>>,
+    attempt: u32,
+    reason: ParkedReason,
+) -> Again {
     let error = Some(format!("failure {attempt}"));
-    Again { kind: RowKind::Parked, row, due_at, attempt, error, reason: Some(reason), place: None }
+    let row = world.claimed(RowKind::Parked, row);
+    Again { row, due_at, attempt, error, reason: Some(reason), place: None }
 }
 
 async fn claim(world: &World) -> Vec<RowId> {
@@ -159,8 +166,8 @@ pub async fn a_head_that_fails_again_waits_in_its_own_row(stores: Stores) {
     assert_eq!(claim(&world).await, rows);
     let later = world.at(3_600_000);
     let waits = vec![
-        again(rows[0], Some(later), 3, Suspect),
-        again(rows[1], Some(world.at(-500)), 0, Held),
+        again(&world, rows[0], Some(later), 3, Suspect),
+        again(&world, rows[1], Some(world.at(-500)), 0, Held),
     ];
     world.commit(vec![Slice { again: waits, ..world.aside(id) }]).await;
     assert!(claim(&world).await.is_empty());
@@ -243,7 +250,8 @@ pub async fn a_message_whose_instance_becomes_known_takes_its_place(stores: Stor
     world.commit(vec![Slice { parked: vec![first, second], ..Slice::default() }]).await;
     let claimed: BTreeSet<_> = claim(&world).await.into_iter().collect();
     assert_eq!(claimed, rows.into());
-    let placed = |row, seq, reason| Again { place: Some((id, seq)), ..again(row, None, 0, reason) };
+    let placed =
+        |row, seq, reason| Again { place: Some((id, seq)), ..again(&world, row, None, 0, reason) };
     let waits = vec![placed(rows[1], 7, Retry), placed(rows[0], 8, Deferred)];
     world.commit(vec![Slice { again: waits, ..world.aside(id) }]).await;
     let found = waiting(&world, id).await.map(|w| (w.rows, w.first_seq, w.last_seq));
@@ -277,7 +285,7 @@ pub async fn a_wake_is_not_for_what_the_same_slice_parks(stores: Stores) {
     let slice = Slice {
         wakes_deferred: true,
         parked: vec![new],
-        again: vec![again(rows[0], None, 0, Deferred)],
+        again: vec![again(&world, rows[0], None, 0, Deferred)],
         ..world.step(id, 2)
     };
     world.commit(vec![slice]).await;

@@ -24,11 +24,10 @@ async fn fire(world: &World, id: InstanceId, row: RowId) -> CommitOutcome {
     world.commit_as(world.store(), world.node, vec![slice]).await
 }
 
-fn again(row: RowId, due_at: DateTime<chrono::Utc>, attempt: u32) -> Again {
+fn again(world: &World, row: RowId, due_at: DateTime<chrono::Utc>, attempt: u32) -> Again {
     let error = Some("it failed".to_owned());
     Again {
-        kind: RowKind::Timer,
-        row,
+        row: world.claimed(RowKind::Timer, row),
         due_at: Some(due_at),
         attempt,
         error,
@@ -167,7 +166,7 @@ pub async fn a_taken_row_must_be_the_nodes_own(stores: Stores) {
         let slices = vec![world.step(other, 1), world.taking(id, &[(RowKind::Timer, row)])];
         let outcome = world.try_commit(slices).await;
         assert!(matches!(&outcome, CommitOutcome::Gone(rows) if *rows == [row]), "{outcome:?}");
-        let waiting = Slice { again: vec![again(row, world.at(0), 1)], ..world.aside(id) };
+        let waiting = Slice { again: vec![again(&world, row, world.at(0), 1)], ..world.aside(id) };
         let outcome = world.try_commit(vec![waiting]).await;
         assert!(matches!(&outcome, CommitOutcome::Gone(rows) if *rows == [row]), "{outcome:?}");
         assert_eq!(world.version(other).await, 0);
@@ -191,7 +190,9 @@ pub async fn a_timer_that_waits_again_keeps_its_row(stores: Stores) {
     world.commit(vec![setting(&world, id, vec![timer])]).await;
     assert_eq!(world.claim_timers(world.store(), world.node).await, [row]);
     let later = world.at(3_600_000);
-    world.commit(vec![Slice { again: vec![again(row, later, 1)], ..world.aside(id) }]).await;
+    world
+        .commit(vec![Slice { again: vec![again(&world, row, later, 1)], ..world.aside(id) }])
+        .await;
     assert!(world.claim_timers(world.store(), world.node).await.is_empty());
     let detail = world.stores.records.instance(&world.saga, id).await.expect("it is read");
     let timers = detail.map(|detail| detail.timers).unwrap_or_default();
@@ -210,7 +211,8 @@ pub async fn the_attempt_of_a_timer_is_kept(stores: Stores) {
     for attempt in 1..=3 {
         let rows = world.store().claim_timers(&world.claim(world.node, 5)).await.expect("claimed");
         assert_eq!(rows.iter().map(|row| row.attempt).collect::<Vec<_>>(), [attempt - 1]);
-        let back = again(row, world.at(-10), attempt);
+        world.given_out(rows.iter().map(|row| (row.id, row.claims)));
+        let back = again(&world, row, world.at(-10), attempt);
         world.commit(vec![Slice { again: vec![back], ..world.aside(id) }]).await;
     }
     assert_eq!(world.claim_timers(world.second(), world.other).await, [row]);

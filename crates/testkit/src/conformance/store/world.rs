@@ -1,7 +1,7 @@
 //! A small world for a case: an endpoint, a saga, two live nodes, and rows to write with one call.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,8 +16,8 @@ use knarr_model::ports::Store;
 use knarr_model::ports::store::{EndpointRow, EndpointState, Load, Loaded};
 use knarr_model::quarantine::{Class, Quarantined, Status};
 use knarr_model::work::{
-    ActivityTask, Addressing, Chunk, Claim, EndedCall, Outgoing, Parked, ParkedReason, RowKind,
-    Sequence, Timer,
+    ActivityTask, Addressing, Chunk, Claim, ClaimedRow, EndedCall, Outgoing, Parked, ParkedReason,
+    RowKind, Sequence, Timer,
 };
 use uuid::Uuid;
 
@@ -41,6 +41,8 @@ pub struct World {
     pub node: NodeId,
     /// The node that works through the second handle.
     pub other: NodeId,
+    /// The claims under which rows were last seen to be given out.
+    claims: Mutex<BTreeMap<RowId, i64>>,
 }
 
 impl World {
@@ -51,7 +53,7 @@ impl World {
         stores.store.endpoint(&endpoint).await.expect("the endpoint's row is made");
         stores.store.join(node, LONG_LEASE).await.expect("the node joins");
         stores.second.join(other, LONG_LEASE).await.expect("the other node joins");
-        World { stores, endpoint, saga: Name::from("order"), node, other }
+        World { stores, endpoint, saga: Name::from("order"), node, other, claims: Mutex::default() }
     }
 
     /// The first handle.
@@ -226,6 +228,7 @@ impl World {
             name: "expiry".to_owned(),
             due_at: self.at(millis),
             attempt: 0,
+            claims: 0,
             context: Context::default(),
         }
     }
@@ -270,6 +273,7 @@ impl World {
             seq,
             reason,
             attempt: 0,
+            claims: 0,
             due_at: millis.map(|millis| self.at(millis)),
             error: None,
             envelope: Arc::new(envelope),
@@ -394,6 +398,7 @@ impl World {
     pub async fn claim_timers(&self, store: &Arc<dyn Store>, node: NodeId) -> Vec<RowId> {
         let claim = self.claim(node, 1_000);
         let rows = store.claim_timers(&claim).await.expect("timers are claimed");
+        self.given_out(rows.iter().map(|timer| (timer.id, timer.claims)));
         rows.into_iter().map(|timer| timer.id).collect()
     }
 
@@ -401,6 +406,7 @@ impl World {
     pub async fn claim_parked(&self, store: &Arc<dyn Store>, node: NodeId) -> Vec<RowId> {
         let claim = self.claim(node, 1_000);
         let rows = store.claim_parked(&claim).await.expect("parked messages are claimed");
+        self.given_out(rows.iter().map(|parked| (parked.id, parked.claims)));
         rows.into_iter().map(|parked| parked.id).collect()
     }
 
@@ -413,11 +419,25 @@ impl World {
     /// Claims ended calls.
     pub async fn claim_ended(&self, store: &Arc<dyn Store>, node: NodeId) -> Vec<EndedCall> {
         let claim = self.claim(node, 1_000);
-        store.claim_ended(&claim).await.expect("ended calls are claimed")
+        let rows = store.claim_ended(&claim).await.expect("ended calls are claimed");
+        self.given_out(rows.iter().map(|ended| (ended.task.id, ended.task.claims)));
+        rows
+    }
+
+    /// Notes under which claims rows were given out.
+    pub fn given_out(&self, rows: impl IntoIterator<Item = (RowId, i64)>) {
+        self.claims.lock().expect("no case panicked here").extend(rows);
+    }
+
+    /// A row under the claim noted last, or else under its first.
+    pub fn claimed(&self, kind: RowKind, id: RowId) -> ClaimedRow {
+        let claims = self.claims.lock().expect("no case panicked here").get(&id).copied();
+        ClaimedRow { kind, id, claims: claims.unwrap_or(1) }
     }
 
     /// A slice of `id` that ends internal deliveries.
     pub fn taking(&self, id: InstanceId, taken: &[(RowKind, RowId)]) -> Slice {
-        Slice { taken: taken.to_vec(), ..self.aside(id) }
+        let taken = taken.iter().map(|(kind, row)| self.claimed(*kind, *row)).collect();
+        Slice { taken, ..self.aside(id) }
     }
 }
