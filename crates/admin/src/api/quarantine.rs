@@ -92,6 +92,16 @@ pub(crate) async fn release_held(
     done.map(Answered::of).map_err(|error| Problem::of_order(error, LIST))
 }
 
+pub(crate) async fn discard_held(
+    State(shown): State<Shown>,
+    asking: Asking<Which>,
+) -> Result<Answered, Problem> {
+    let Asking { order, body: Which { endpoint, class, .. }, .. } = asking;
+    let class = words::class(class)?;
+    let done = shown.sources.desk.discard_held(&order, &endpoint.into(), class).await;
+    done.map(Answered::of).map_err(|error| Problem::of_order(error, LIST))
+}
+
 /// What a message is to say.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]

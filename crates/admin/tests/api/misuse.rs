@@ -20,7 +20,7 @@ async fn orders(bench: &Bench) -> Vec<(Method, String)> {
             }
         }
     }
-    assert_eq!(orders.len(), 15, "{orders:?}");
+    assert_eq!(orders.len(), 16, "{orders:?}");
     orders
 }
 
@@ -35,7 +35,9 @@ fn good_body(path: &str) -> Value {
     match path.rsplit('/').next() {
         Some("message") => json!({ "body": "{\"url\":\"http://b.test/\"}" }),
         Some("messages") => json!({ "type": "Knarr.UrlScan:SubmitUrl", "message": {} }),
-        _ if path.ends_with("/quarantine/release") => json!({ "endpoint": "url-scan" }),
+        _ if path.ends_with("/quarantine/release") || path.ends_with("/quarantine/discard") => {
+            json!({ "endpoint": "url-scan" })
+        }
         _ => json!({ "reason": "because" }),
     }
 }

@@ -92,3 +92,23 @@ async fn s0_14_a_discarded_message_blocks_until_it_is_unblocked() {
     let release = bench.request(ADMIN, Method::POST, &of(20, "release"));
     refused(&bench, release, 409, "discarded already").await;
 }
+
+#[tokio::test]
+async fn guard_pe_273_a_class_is_given_up_in_bulk_readable_or_not() {
+    let bench = Bench::start().await;
+    let all = || bench.request(ANNA, Method::POST, "/api/v1/quarantine/discard");
+    let none = json!({ "endpoint": SCAN, "class": "poison" });
+    refused(&bench, all().json(&none), 404, "held").await;
+    let dry = bench.request(ANNA, Method::POST, "/api/v1/quarantine/discard?dry_run=true");
+    let (status, shown) = told(dry.json(&json!({ "endpoint": SCAN }))).await;
+    assert_eq!((status, shown["done"].as_array().map(Vec::len)), (200, Some(3)), "{shown}");
+    assert_eq!([20, 21, 22].map(|n| bench.status_of(n)), [Status::Held; 3]);
+    let (status, done) = told(all().json(&json!({ "endpoint": SCAN, "class": "failed" }))).await;
+    assert_eq!((status, &done["target"]), (200, &json!("2 set-aside messages of url-scan")));
+    let statuses = [20, 21, 22].map(|n| bench.status_of(n));
+    assert_eq!(statuses, [Status::Discarded, Status::Discarded, Status::Held]);
+    assert_eq!(told(all().json(&json!({ "endpoint": SCAN }))).await.0, 200);
+    assert_eq!(bench.status_of(22), Status::Discarded);
+    assert_eq!(bench.audit().len(), 2);
+    bench.rows(|rows| assert!(rows.block.contains_key(&id(20)), "its copies stay blocked"));
+}

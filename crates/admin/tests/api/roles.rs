@@ -20,7 +20,7 @@ async fn routes(bench: &Bench) -> Vec<(Method, String, String)> {
             routes.push((method, path, role.to_owned()));
         }
     }
-    assert_eq!(routes.len(), 25, "{routes:?}");
+    assert_eq!(routes.len(), 26, "{routes:?}");
     routes
 }
 

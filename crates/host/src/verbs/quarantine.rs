@@ -65,10 +65,19 @@ pub(crate) enum Verb {
         #[command(flatten)]
         how: How,
     },
-    /// Give a message up and delete its bytes; copies of it stay blocked
+    /// Give a message up and delete its bytes, or all that are held, by class and endpoint; copies
+    /// of what is given up stay blocked
+    #[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
     Discard {
         /// The row's id
-        id: String,
+        #[arg(group = "which", conflicts_with_all = ["class", "endpoint"])]
+        id: Option<String>,
+        /// All that are held of this class, endpoint by endpoint
+        #[arg(long, group = "which")]
+        class: Option<String>,
+        /// All that are held at this endpoint
+        #[arg(long, group = "which")]
+        endpoint: Option<String>,
         #[command(flatten)]
         how: How,
     },
@@ -110,15 +119,18 @@ pub(crate) async fn run(app: App, verb: Verb) -> Result<(), Error> {
             how.give(&app, Given::post(of(&id, "/release"))).await
         }
         Verb::Release { id: None, class, endpoint, how } => {
-            release_held(&app, class, endpoint, &how).await
+            all_held(&app, "release", class, endpoint, &how).await
         }
         Verb::Edit { id, file, content_type, how } => {
             let order = Given::post(of(&id, "/message")).method(Method::PUT);
             let order = order.member("body", Some(read::text(&file)?));
             how.give(&app, order.member("contentType", content_type)).await
         }
-        Verb::Discard { id, how } => {
+        Verb::Discard { id: Some(id), how, .. } => {
             how.give(&app, Given::post(of(&id, "")).method(Method::DELETE)).await
+        }
+        Verb::Discard { id: None, class, endpoint, how } => {
+            all_held(&app, "discard", class, endpoint, &how).await
         }
         Verb::Unblock { id, how } => how.give(&app, Given::post(of(&id, "/unblock"))).await,
     }
@@ -129,8 +141,9 @@ fn of(id: &str, verb: &str) -> String {
 }
 
 /// What is held, endpoint by endpoint: each is one transaction, all of it or nothing.
-async fn release_held(
+async fn all_held(
     app: &App,
+    verb: &str,
     class: Option<String>,
     endpoint: Option<String>,
     how: &How,
@@ -152,7 +165,7 @@ async fn release_held(
         out::say("(nothing of that class is held)");
     }
     for endpoint in endpoints {
-        let order = Given::post("/api/v1/quarantine/release".to_owned());
+        let order = Given::post(format!("/api/v1/quarantine/{verb}"));
         let order = order.member("endpoint", Some(endpoint.clone())).member("class", class.clone());
         how.give_for(app, order, &endpoint).await?;
     }
