@@ -108,8 +108,12 @@ impl Pool {
         let size = size.max(1);
         let options = connect_options(settings)?;
         let session = Arc::new(Session::new(settings, schema, purpose));
+        // Orders, questions and the lease have theirs from the start: were they made when they are
+        // needed, the engine might have taken all that the server has.
+        let kept = u32::from(purpose != Purpose::Engine);
         let connections = PoolOptions::<Postgres>::new()
             .max_connections(size)
+            .min_connections(kept)
             .acquire_timeout(settings.acquire_timeout)
             .test_before_acquire(false)
             .after_connect(move |connection, _| {
@@ -215,7 +219,10 @@ impl Pool {
                 self.acquire_timeout
             ))));
         };
-        let connection = Some(self.connections.acquire().await?);
+        let connection = match self.connections.acquire().await {
+            Err(sqlx::Error::PoolTimedOut) => return Err(self.why_none().await),
+            acquired => Some(acquired?),
+        };
         let answer_timeout = self.answer_timeout;
         let mut lent = Lent { connection, spared: false, answer_timeout };
         let answer = match lent.connection.as_mut() {
@@ -238,6 +245,20 @@ impl Pool {
             self.give_up_all();
         }
         result
+    }
+
+    /// Why there is no connection. The pool only says that it waited: it tries again by itself when
+    /// nobody listens, or the server has no connection left.
+    async fn why_none(&self) -> Failed {
+        let options = self.connections.connect_options();
+        match timeout(SLOW, options.connect()).await {
+            Ok(Err(error)) => Failed::Sql(error),
+            Ok(Ok(connection)) => {
+                let _closed = connection.close().await;
+                Failed::Sql(sqlx::Error::PoolTimedOut)
+            }
+            Err(_) => Failed::Sql(sqlx::Error::PoolTimedOut),
+        }
     }
 
     /// The server takes no writes: a standby, as after a failover. None of our connections that

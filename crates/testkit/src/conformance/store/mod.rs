@@ -21,6 +21,7 @@ pub mod quarantine;
 pub mod races;
 pub mod reading;
 pub mod statements;
+pub mod texts;
 pub mod timers;
 pub mod unclaimed;
 
