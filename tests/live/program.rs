@@ -40,6 +40,14 @@ impl Program {
         )
     }
 
+    /// Kibibytes of memory that are its own at the moment.
+    pub(crate) fn memory(&self) -> u64 {
+        let pid = self.child.id().unwrap_or_else(|| panic!("{} has ended already", self.name));
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+    }
+
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("our own child")

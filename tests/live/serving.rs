@@ -157,6 +157,11 @@ impl Serving {
         self.program.log()
     }
 
+    /// Kibibytes of memory that it uses.
+    pub(crate) fn memory(&self) -> u64 {
+        self.program.memory()
+    }
+
     /// Ends it without warning.
     pub(crate) async fn kill9(mut self) {
         self.must_run();

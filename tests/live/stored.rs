@@ -26,6 +26,12 @@ impl Stored {
         row.await.unwrap_or_else(|error| panic!("{query}: {error}")).get(0)
     }
 
+    /// Carries a statement out.
+    pub(crate) async fn execute(&mut self, statement: &str) {
+        let done = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut self.connection);
+        done.await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+
     /// Numbers that the database counts by a name.
     pub(crate) async fn groups(&mut self, query: &str) -> BTreeMap<String, i64> {
         let rows = sqlx::query(AssertSqlSafe(query.to_owned())).fetch_all(&mut self.connection);

@@ -25,7 +25,7 @@ pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     folder: TempDir,
     servers: AtomicU32,
-    _ours: Option<(rabbitmq::Vhost, postgres::Database)>,
+    _ours: Option<(rabbitmq::Vhost, Option<postgres::Database>)>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -41,7 +41,7 @@ impl World {
         let (vhost, database) = tokio::join!(rabbitmq::vhost(), postgres::database());
         let (broker, store) = (vhost.url(), database.url());
         World {
-            _ours: Some((vhost, database)),
+            _ours: Some((vhost, Some(database))),
             ..World::around(broker, store, latency, turn).await
         }
     }
@@ -61,9 +61,17 @@ impl World {
         let (vhost, database) = tokio::join!(rabbitmq::vhost(), postgres::database());
         let store = database.url();
         World {
-            _ours: Some((vhost, database)),
+            _ours: Some((vhost, Some(database))),
             ..World::around(broker.url(), store, Duration::ZERO, turn).await
         }
+    }
+
+    /// A world on a database that the test has made.
+    pub(crate) async fn on_store(store: String) -> World {
+        let turn = TURN.lock().await;
+        let vhost = rabbitmq::vhost().await;
+        let (broker, latency) = (vhost.url(), Duration::from_millis(100));
+        World { _ours: Some((vhost, None)), ..World::around(broker, store, latency, turn).await }
     }
 
     async fn around(
@@ -98,6 +106,11 @@ impl World {
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// How much of something a test does: a small number, unless the environment names another one.
+pub(crate) fn wanted(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
 /// Asks again and again until the answer is there; panics with the last excuse when it never comes.

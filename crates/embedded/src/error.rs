@@ -23,7 +23,8 @@ pub enum Error {
     },
     /// The file was written by a newer Knarr.
     #[error(
-        "{} has schema {found}, this Knarr knows {known} at most; run the newer one that wrote it",
+        "{} is at schema version {found}, this Knarr knows versions up to {known}: start the newer \
+         Knarr that migrated it; the way back is a restore",
         path.display()
     )]
     Newer {
@@ -36,7 +37,7 @@ pub enum Error {
     },
     /// The schema needs migrating, and opening may not do it.
     #[error(
-        "{} is at schema {found}, schema {needed} is needed: run `migrate`",
+        "{} is at schema version {found}, version {needed} is needed: run `migrate`",
         path.display()
     )]
     Older {
@@ -101,6 +102,19 @@ impl Error {
     /// Whether trying again may help.
     pub fn is_transient(&self) -> bool {
         matches!(self, Error::Away(_))
+    }
+
+    /// Whether settings, file and program do not fit together: neither waiting nor starting again
+    /// helps, a person has to change one of them.
+    pub fn is_misfit(&self) -> bool {
+        matches!(
+            self,
+            Error::Newer { .. }
+                | Error::Older { .. }
+                | Error::Unusable { .. }
+                | Error::ChangedMigration { .. }
+                | Error::MissingMigration { .. }
+        )
     }
 
     /// What a saga's own statement failed with: unless it is the file's trouble, the data's.

@@ -64,9 +64,9 @@ async fn open(
     scripts: &[Script],
     clock: &Arc<dyn Clock>,
 ) -> Result<OpenStore, Refused> {
-    let refused = |away: bool, text: String| match away {
-        true => Refused::Away(text),
-        false => Refused::For(Error::Store(text)),
+    let refused = |away: bool, misfit: bool, text: String| match (away, misfit) {
+        (true, _) => Refused::Away(text),
+        (false, misfit) => Refused::For(unfit(misfit, text)),
     };
     match &config.store {
         StoreAt::Sqlite(path) => {
@@ -76,7 +76,7 @@ async fn open(
             let opened = knarr_embedded::Store::open(settings, clock.clone()).await;
             opened
                 .map(OpenStore::Embedded)
-                .map_err(|error| refused(error.is_transient(), error.to_string()))
+                .map_err(|e| refused(e.is_transient(), e.is_misfit(), e.to_string()))
         }
         StoreAt::Postgres { .. } => {
             let mut settings = postgres(config);
@@ -85,8 +85,16 @@ async fn open(
             let opened = knarr_postgres::Store::connect(settings).await;
             opened
                 .map(OpenStore::Postgres)
-                .map_err(|error| refused(error.is_transient(), error.to_string()))
+                .map_err(|e| refused(e.is_transient(), e.is_misfit(), e.to_string()))
         }
+    }
+}
+
+/// A store that a person has to change something about, or one that refuses.
+fn unfit(misfit: bool, why: String) -> Error {
+    match misfit {
+        true => Error::wrong("KNARR_STORE", why),
+        false => Error::Store(why),
     }
 }
 
@@ -164,7 +172,7 @@ pub(crate) async fn migrate(
             settings.scripts = scripts.to_vec();
             let before = knarr_postgres::migrate(&settings)
                 .await
-                .map_err(|error| Error::Store(error.to_string()))?;
+                .map_err(|error| unfit(error.is_misfit(), error.to_string()))?;
             let after = knarr_postgres::SCHEMA_VERSION;
             Ok(match before == after {
                 true => format!("schema {schema} is at version {after} already"),

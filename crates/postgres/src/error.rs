@@ -19,7 +19,7 @@ pub enum Error {
     /// A newer Knarr has migrated the schema.
     #[error(
         "schema `{schema}` is at version {found}, this Knarr knows versions up to {known}: \
-         start the newer Knarr"
+         start the newer Knarr that migrated it; the way back is a restore"
     )]
     NewerSchema {
         /// The schema.
@@ -70,6 +70,13 @@ pub enum Error {
         /// What the server says.
         why: String,
     },
+    /// Something before the server gives each transaction another session.
+    #[error(
+        "a pooler in transaction or statement mode stands before Postgres (PgBouncer's pool_mode): \
+         Knarr needs sessions of its own. Set pool_mode = session for this database, or connect to \
+         Postgres itself"
+    )]
+    Pooled,
     /// The server refused, or is away.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -80,6 +87,22 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Error::Store(error) if error.is_transient())
+    }
+
+    /// Whether settings, schema and program do not fit together: neither waiting nor starting
+    /// again helps, a person has to change one of them.
+    #[must_use]
+    pub fn is_misfit(&self) -> bool {
+        match self {
+            Error::Url(_)
+            | Error::SchemaName(_)
+            | Error::NewerSchema { .. }
+            | Error::OlderSchema { .. }
+            | Error::ChangedMigration { .. }
+            | Error::MissingMigration { .. }
+            | Error::Pooled => true,
+            Error::BadMigration { .. } | Error::Store(_) => false,
+        }
     }
 }
 
@@ -130,6 +153,11 @@ impl Failed {
     pub(crate) fn is_deadlock(&self) -> bool {
         matches!(self, Failed::Sql(error)
             if matches!(code(error).as_deref(), Some("40001" | "40P01")))
+    }
+
+    /// Whether the server takes no writes: a standby, as after a failover.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(self, Failed::Sql(error) if code(error).as_deref() == Some("25006"))
     }
 
     /// Whether the connection is as good as before: the server answered and goes on serving it.
@@ -208,6 +236,8 @@ fn of_code(code: &str, text: String) -> StoreError {
         // Read-only, silent within a transaction, plans older than the schema: another connection
         // does better.
         "25006" | "25P03" | "0A000" | "26000" => StoreError::Transient(text),
+        // What the URL asks for, and a pooler before the server does not know.
+        "08P01" if text.contains("unsupported startup parameter") => StoreError::Fatal(text),
         // 54 is data too: an index row that is too large, JSON nested too deeply.
         _ if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
             StoreError::Data(text)
@@ -251,6 +281,13 @@ mod tests {
             let error = class(code);
             assert!(!error.is_data() && !error.is_transient(), "{code}");
         }
+    }
+
+    #[test]
+    fn what_a_pooler_does_not_know_is_no_outage() {
+        let of = |text: &str| of_code("08P01", text.to_owned());
+        assert!(!of("unsupported startup parameter: options (SQLSTATE 08P01)").is_transient());
+        assert!(of("server conn crashed? (SQLSTATE 08P01)").is_transient());
     }
 
     #[test]

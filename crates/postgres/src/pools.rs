@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use knarr_model::ports::StoreError;
+use parking_lot::Mutex;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Transaction};
@@ -60,7 +61,8 @@ impl fmt::Debug for Pools {
 impl Pools {
     /// Makes the pools. Connections are opened when first used.
     pub(crate) fn new(settings: &Settings, schema: &Schema) -> Result<Pools, Error> {
-        let make = |purpose, size| Pool::new(settings, schema, purpose, size);
+        let all = All::default();
+        let make = |purpose, size| Pool::new(settings, schema, purpose, size, &all);
         Ok(Pools {
             engine: make(Purpose::Engine, settings.engine_connections)?,
             control: make(Purpose::Control, settings.control_connections)?,
@@ -79,10 +81,14 @@ impl Pools {
     }
 }
 
+/// The connections of all pools of a store.
+type All = Arc<Mutex<Vec<PgPool>>>;
+
 /// A pool and its bounds.
 #[derive(Clone)]
 pub(crate) struct Pool {
     purpose: Purpose,
+    all: All,
     connections: PgPool,
     /// As many as connections: callers queue here, where waiting is fair and bounded. A caller
     /// that the pool lets open a connection never looks at idle ones again (sqlx #2848).
@@ -97,12 +103,17 @@ impl Pool {
         schema: &Schema,
         purpose: Purpose,
         size: u32,
+        all: &All,
     ) -> Result<Pool, Error> {
         let size = size.max(1);
         let options = connect_options(settings)?;
         let session = Arc::new(Session::new(settings, schema, purpose));
+        // Orders, questions and the lease have theirs from the start: were they made when they are
+        // needed, the engine might have taken all that the server has.
+        let kept = u32::from(purpose != Purpose::Engine);
         let connections = PoolOptions::<Postgres>::new()
             .max_connections(size)
+            .min_connections(kept)
             .acquire_timeout(settings.acquire_timeout)
             .test_before_acquire(false)
             .after_connect(move |connection, _| {
@@ -124,8 +135,10 @@ impl Pool {
                 Box::pin(std::future::ready(Ok(clean)))
             })
             .connect_lazy_with(options);
+        all.lock().push(connections.clone());
         Ok(Pool {
             purpose,
+            all: Arc::clone(all),
             connections,
             places: Arc::new(Semaphore::new(size as usize)),
             acquire_timeout: settings.acquire_timeout,
@@ -206,7 +219,10 @@ impl Pool {
                 self.acquire_timeout
             ))));
         };
-        let connection = Some(self.connections.acquire().await?);
+        let connection = match self.connections.acquire().await {
+            Err(sqlx::Error::PoolTimedOut) => return Err(self.why_none().await),
+            acquired => Some(acquired?),
+        };
         let answer_timeout = self.answer_timeout;
         let mut lent = Lent { connection, spared: false, answer_timeout };
         let answer = match lent.connection.as_mut() {
@@ -225,7 +241,35 @@ impl Pool {
         lent.spared = result.as_ref().err().is_none_or(Failed::spares_connection);
         drop(lent);
         drop(place);
+        if result.as_ref().is_err_and(Failed::is_read_only) {
+            self.give_up_all();
+        }
         result
+    }
+
+    /// Why there is no connection. The pool only says that it waited: it tries again by itself when
+    /// nobody listens, or the server has no connection left.
+    async fn why_none(&self) -> Failed {
+        let options = self.connections.connect_options();
+        match timeout(SLOW, options.connect()).await {
+            Ok(Err(error)) => Failed::Sql(error),
+            Ok(Ok(connection)) => {
+                let _closed = connection.close().await;
+                Failed::Sql(sqlx::Error::PoolTimedOut)
+            }
+            Err(_) => Failed::Sql(sqlx::Error::PoolTimedOut),
+        }
+    }
+
+    /// The server takes no writes: a standby, as after a failover. None of our connections that
+    /// rest, in whichever pool, is worth keeping, also where only reading is done: those that are
+    /// made next find the server that is the primary now.
+    fn give_up_all(&self) {
+        for connections in self.all.lock().iter() {
+            while let Some(resting) = connections.try_acquire() {
+                drop(resting.detach());
+            }
+        }
     }
 }
 
@@ -307,7 +351,9 @@ pub(crate) fn connect_options(settings: &Settings) -> Result<PgConnectOptions, E
     let options = PgConnectOptions::from_str(&settings.url)
         .map_err(|error| Error::Url(without_password(&error.to_string(), &settings.url)))?
         // The driver would write whole statements into the log; `Pool::answer` says what is slow.
-        .disable_statement_logging();
+        .disable_statement_logging()
+        // The server's default is exact; a pooler before it does not know this parameter.
+        .extra_float_digits(None);
     Ok(match options.get_application_name() {
         Some(_) => options,
         None => options.application_name("knarr"),

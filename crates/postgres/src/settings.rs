@@ -48,6 +48,12 @@ pub struct Settings {
     /// At most one notification of work to the other nodes in this time; of a verb they are told at
     /// once. Default 50 ms.
     pub notify_pause: Duration,
+    /// How often to look for what keeps dead rows in the tables. Default 60 s.
+    pub horizon_watch: Duration,
+    /// A transaction that is open for this long, anybody's, is told. Default 10 min.
+    pub old_transaction: Duration,
+    /// So many dead rows in one table of work are told. Default 100 000.
+    pub dead_rows: u64,
 }
 
 impl Settings {
@@ -70,6 +76,9 @@ impl Settings {
             answer_timeout: Duration::from_secs(30),
             notify: true,
             notify_pause: Duration::from_millis(50),
+            horizon_watch: Duration::from_secs(60),
+            old_transaction: Duration::from_secs(600),
+            dead_rows: 100_000,
         }
     }
 

@@ -22,13 +22,14 @@ use uuid::Uuid;
 use crate::claims::{Asked, names};
 use crate::commit::{ATTEMPTS, commit, stand_back};
 use crate::error::{Error, Failed};
+use crate::horizon::Watch;
 use crate::pools::{Pools, pause};
 use crate::schema::{LockKey, Schema};
 use crate::session::warn_of_unsafe_settings;
 use crate::settings::Settings;
 use crate::signal::{Carriers, Made, Signal};
 use crate::{activities, crash, endpoints, journal, load, migrate, nodes, origins, outbox, parked};
-use crate::{due, instances, permits, timers};
+use crate::{due, instances, permits, pooler, pools, timers};
 
 /// A store over Postgres 15 or newer. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -42,6 +43,7 @@ struct Inner {
     pools: Pools,
     signal: Arc<Signal>,
     carriers: Carriers,
+    watch: Watch,
 }
 
 impl Store {
@@ -52,6 +54,7 @@ impl Store {
     /// again while [`Error::is_transient`].
     pub async fn connect(settings: Settings) -> Result<Store, Error> {
         let schema = Schema::new(&settings.schema)?;
+        pooler::refuse(&pools::connect_options(&settings)?).await?;
         if settings.migrate {
             migrate::migrate(&settings).await?;
         } else {
@@ -66,12 +69,14 @@ impl Store {
             }
             false => Carriers::none(),
         };
-        Ok(Store { inner: Arc::new(Inner { schema, pools, signal, carriers }) })
+        let watch = Watch::start(pools.reading.clone(), &settings);
+        Ok(Store { inner: Arc::new(Inner { schema, pools, signal, carriers, watch }) })
     }
 
     /// Closes every connection; waits for work under way.
     pub async fn close(&self) {
         self.inner.carriers.stop();
+        self.inner.watch.stop();
         self.inner.pools.close().await;
     }
 

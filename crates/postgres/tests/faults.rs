@@ -156,10 +156,10 @@ async fn a_silent_server_costs_the_connection_and_no_more() {
     assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
 }
 
-/// Reliability I.3 #39: backends are killed while commits run. Every error is transient, nothing
+/// Backends are killed while commits run. Every error is transient, nothing
 /// is half written, and the store goes on by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i3_39_killed_backends_are_replaced_and_nothing_is_half_written() {
+async fn row_039_killed_backends_are_replaced_and_nothing_is_half_written() {
     const KILL: &str = "
         SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -200,14 +200,17 @@ async fn i3_39_killed_backends_are_replaced_and_nothing_is_half_written() {
     assert_eq!(half, 0);
 }
 
-/// Reliability I.3 #44: callers leave at any moment, as in a `select!`. What they began ends by
+/// Callers leave at any moment, as in a `select!`. What they began ends by
 /// itself, and no connection stays within a transaction (I11).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i3_44_callers_that_leave_leave_no_transaction_open() {
+async fn row_044_s0_16_callers_that_leave_leave_no_transaction_open() {
     const OPEN: &str = "
         SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()
           AND state LIKE 'idle in transaction%'";
+    const LOCKS: &str = "
+        SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+        WHERE d.datname = current_database() AND l.pid <> pg_backend_pid()";
     let database = postgres::database().await;
     let store = open(settings(&database.url())).await;
     let mut left = 0;
@@ -228,6 +231,8 @@ async fn i3_44_callers_that_leave_leave_no_transaction_open() {
     }
     let open: i64 = sqlx::query_scalar(OPEN).fetch_one(&mut looking).await.expect("a count");
     assert_eq!(open, 0, "no connection stays within a transaction");
+    let locks: i64 = sqlx::query_scalar(LOCKS).fetch_one(&mut looking).await.expect("a count");
+    assert_eq!(locks, 0, "no lock is left, of rows or of fences");
     // Each of the few connections is used again, and what is committed on it is kept.
     for n in 1_000..1_020 {
         let (commit, id, _) = birth(n);
@@ -242,10 +247,10 @@ async fn i3_44_callers_that_leave_leave_no_transaction_open() {
     }
 }
 
-/// Reliability I.3 #41: after a failover the sessions are on a read-only server. Nobody's fault;
+/// After a failover the sessions are on a read-only server. Nobody's fault;
 /// the connections are given up, so that the next ones reach the new primary.
 #[tokio::test]
-async fn i3_41_read_only_sessions_are_given_up() {
+async fn row_041_read_only_sessions_are_given_up() {
     let database = postgres::database().await;
     let mut admin = connect(&database.url()).await;
     let mut set = async |value: &str| {

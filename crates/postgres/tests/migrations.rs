@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use support::{connect, settings};
 
 #[tokio::test]
-async fn pe_291_replicas_that_start_together_migrate_once_and_again_is_nothing() {
+async fn pe_291_row_051_replicas_that_start_together_migrate_once_and_again_is_nothing() {
     let database = postgres::database().await;
     let starts: Vec<_> =
         (0..6).map(|_| tokio::spawn(Store::connect(settings(&database.url())))).collect();
@@ -33,7 +33,7 @@ async fn pe_291_replicas_that_start_together_migrate_once_and_again_is_nothing()
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused_by_name_and_left_alone() {
+async fn row_051_a_newer_schema_is_refused_by_name_and_left_alone() {
     let database = postgres::database().await;
     Store::connect(settings(&database.url())).await.expect("the store is opened").close().await;
     let newer = SCHEMA_VERSION + 1;
@@ -52,18 +52,27 @@ async fn a_newer_schema_is_refused_by_name_and_left_alone() {
                 if schema == "knarr" && *found == newer && *known == SCHEMA_VERSION),
             "{error}"
         );
-        assert!(!error.is_transient());
+        assert!(!error.is_transient() && error.is_misfit());
+        let text = error.to_string();
+        for part in [format!("version {newer}"), format!("up to {SCHEMA_VERSION}")] {
+            assert!(text.contains(&part) && !text.contains('\n'), "{text}");
+        }
     }
+    let versions: i64 = sqlx::query_scalar("SELECT count(*) FROM knarr.schema_version")
+        .fetch_one(&mut connection)
+        .await
+        .expect("counted");
+    assert_eq!(versions, newer, "nothing was added");
 }
 
 #[tokio::test]
-async fn pe_290_an_older_schema_is_refused_when_connecting_may_not_migrate() {
+async fn pe_290_row_051_an_older_schema_is_refused_when_connecting_may_not_migrate() {
     let database = postgres::database().await;
     let mut settings = settings(&database.url());
     settings.migrate = false;
     let error = Store::connect(settings.clone()).await.expect_err("there is no schema");
     assert!(matches!(error, Error::OlderSchema { found: 0, .. }), "{error}");
-    assert!(error.to_string().contains("run `migrate`"), "{error}");
+    assert!(error.is_misfit() && error.to_string().contains("run `migrate`"), "{error}");
     assert_eq!(migrate(&settings).await.expect("the schema is made"), 0);
     Store::connect(settings).await.expect("the store is opened").close().await;
 }

@@ -3,11 +3,11 @@
 #[path = "support/pause.rs"]
 mod pause;
 mod support;
+#[path = "support/world.rs"]
+mod world;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use knarr_model::commit::Slice;
 use knarr_model::ids::{InstanceId, Name};
 use knarr_model::instance::FINAL;
@@ -15,24 +15,14 @@ use knarr_model::ports::permit::Quota;
 use knarr_model::ports::records::PageRequest;
 use knarr_model::ports::store::{EndpointState, Load};
 use knarr_model::ports::{Permits as _, Records as _, Store as _};
-use knarr_postgres::{Settings, Store};
+use knarr_postgres::Store;
 use knarr_testkit::Steering as _;
-use knarr_testkit::conformance::store::{Stores, World};
+use knarr_testkit::conformance::store::World;
 use knarr_testkit::services::postgres::{self, Database};
-use sqlx::{Connection, Executor, PgConnection, Row};
+use sqlx::{Connection, Executor, Row};
 
-use pause::pause;
 use support::{connect, settings};
-
-/// Two handles on one schema, as a world of rows to write.
-async fn world(settings: Settings) -> (World, Store) {
-    let store = Store::connect(settings.clone()).await.expect("the store is opened");
-    let second = Store::connect(settings).await.expect("the second handle is opened");
-    let force = |_: (Name, EndpointState)| async {}.boxed();
-    let (one, records) = (Arc::new(store.clone()), Arc::new(store.clone()));
-    let stores = Stores::real(one, Arc::new(second), records, Arc::new(force));
-    (World::new(stores).await, store)
-}
+use world::{count, until, world};
 
 /// Everything that takes a lock: commits, halts, purges, permits, holding, claims, sweeps.
 async fn busy(world: &World, store: &Store) {
@@ -49,12 +39,9 @@ async fn busy(world: &World, store: &Store) {
     store.sweep_finished(world.now(), 10).await.expect("swept");
 }
 
-async fn count(connection: &mut PgConnection, sql: &'static str) -> i64 {
-    sqlx::query_scalar(sql).fetch_one(connection).await.expect("counted")
-}
-
-/// Advisory locks of ours, and transactions that are open, of anybody but the one who asks.
-const ADVISORY: &str = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+/// Advisory locks in this database.
+const ADVISORY: &str = "SELECT count(*) FROM pg_locks l
+    JOIN pg_database d ON d.oid = l.database
     WHERE d.datname = current_database() AND l.locktype = 'advisory'";
 
 #[tokio::test]
@@ -228,16 +215,4 @@ async fn pe_270_a_halt_goes_through_at_once_while_reads_hold_every_pooled_connec
 
 fn uuid() -> sqlx::types::Uuid {
     sqlx::types::Uuid::from_u128(7)
-}
-
-/// Returns when the count is so high, or, for 0, so low.
-async fn until(connection: &mut PgConnection, sql: &'static str, wanted: i64) {
-    for _ in 0..2_000 {
-        let found = count(connection, sql).await;
-        if found == wanted || wanted > 0 && found > wanted {
-            return;
-        }
-        pause(Duration::from_millis(10)).await;
-    }
-    panic!("it never became {wanted}: {sql}");
 }

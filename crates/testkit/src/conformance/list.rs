@@ -234,6 +234,9 @@ macro_rules! for_each_store_case {
                 each_parameter_arrives_as_the_type_it_is_meant_for
                 s0_13_a_runs_entries_are_deleted_and_no_others
             }
+            texts {
+                row_053_whatever_text_comes_is_kept_whole_or_refused_as_data
+            }
             timers {
                 pe_133_a_due_time_in_the_past_fires_at_once
                 a_timer_is_claimed_when_due_and_not_before

@@ -11,7 +11,9 @@
 )]
 
 mod certificates;
+mod disks;
 mod node;
+mod pooler;
 mod process;
 mod server;
 mod shared;
@@ -20,4 +22,6 @@ pub mod postgres;
 pub mod rabbitmq;
 
 pub use certificates::Certificates;
+pub use disks::{Disk, Disks};
+pub use pooler::Pooler;
 pub use shared::{Service, start, status, stop};

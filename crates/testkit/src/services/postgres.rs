@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::disks::Disks;
 use super::process::{end, watch_ourselves};
 use super::server::{Server, run};
 use super::shared::{self, Service};
@@ -87,6 +88,46 @@ impl Private {
         Private { server }
     }
 
+    /// Starts a fresh server whose log and a database lie on small disks of their own; the URL of
+    /// that database.
+    ///
+    /// # Panics
+    /// The same, and when this process may not mount.
+    pub async fn launch_on_small_disks() -> (Private, Disks, String) {
+        let server = tokio::task::spawn_blocking(Server::start_on_small_disks).await;
+        let server = server.expect("starting Postgres");
+        watch_ourselves(server.dir());
+        let disks = server.disks().cloned().expect("it was started on them");
+        for statement in [
+            format!("CREATE TABLESPACE small LOCATION '{}'", disks.data_folder()),
+            "CREATE DATABASE small TEMPLATE template0 TABLESPACE small".to_owned(),
+        ] {
+            run(&server.url(), &statement).await.unwrap_or_else(|e| panic!("{statement}: {e}"));
+        }
+        let url = server.url().replace("/postgres", "/small");
+        (Private { server }, disks, url)
+    }
+
+    /// Starts a standby that follows this server.
+    ///
+    /// # Panics
+    /// When Postgres' programs do not do what they should.
+    pub async fn standby(&self) -> Private {
+        let primary = self.server.clone();
+        let server = tokio::task::spawn_blocking(move || primary.start_standby()).await;
+        let server = server.expect("starting a standby");
+        watch_ourselves(server.dir());
+        Private { server }
+    }
+
+    /// Carries out one statement on the database that every cluster has.
+    ///
+    /// # Panics
+    /// When the server refuses it.
+    pub async fn run(&self, statement: &str) {
+        run(&self.server.url(), statement).await.unwrap_or_else(|e| panic!("{statement}: {e}"));
+    }
+
     /// Makes a fresh database on this server.
     pub async fn database(&self) -> Database {
         Database::on(self.server.url()).await
@@ -108,6 +149,18 @@ impl Private {
     pub async fn stop(&self) {
         let server = self.server.clone();
         tokio::task::spawn_blocking(move || server.stop()).await.expect("stopping Postgres");
+    }
+
+    /// Stops the server as if it had crashed, but with its clients told (`immediate`). Data stay.
+    pub async fn stop_at_once(&self) {
+        let server = self.server.clone();
+        let stopped = tokio::task::spawn_blocking(move || server.stop_at_once());
+        stopped.await.expect("stopping Postgres");
+    }
+
+    /// Whether the server runs and takes connections.
+    pub fn is_up(&self) -> bool {
+        self.server.is_up()
     }
 
     /// Starts the server again on its data and port.

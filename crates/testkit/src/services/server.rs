@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
 
+use super::disks::Disks;
 use super::process::{
     User, alive, end, find_binary, free_port, fresh_dir, listens, note_pids, signal,
     spawn_detached, unprivileged, wait_until,
@@ -38,31 +39,87 @@ pub(super) struct Server {
     bin: PathBuf,
     port: u16,
     pub(super) pid: u32,
+    /// The disks that only it sees, if it has some.
+    #[serde(default)]
+    disks: Option<Disks>,
 }
 
 impl Server {
     /// Makes a fresh cluster, starts it and waits until it takes connections.
     pub(super) fn start_new() -> Server {
-        let bin = find_binary(&initdb_candidates(), "initdb").expect(MISSING);
-        let bin = fs::canonicalize(bin).expect("a file that exists");
-        let bin = bin.parent().expect("a file has a folder").to_owned();
+        Server::start_in(fresh_dir("postgres"), None)
+    }
+
+    /// The same, with its log on a small disk of its own, and another one for data.
+    pub(super) fn start_on_small_disks() -> Server {
         let dir = fresh_dir("postgres");
-        let user = unprivileged();
-        if let Some(User { uid, gid }) = user {
-            std::os::unix::fs::chown(&dir, Some(uid), Some(gid)).expect("we are root");
+        let disks = Disks::mount(&dir, unprivileged());
+        Server::start_in(dir, Some(disks))
+    }
+
+    fn start_in(dir: PathBuf, disks: Option<Disks>) -> Server {
+        let mut server = Server { dir, bin: bin(), port: free_port(), pid: 0, disks };
+        if let Some(User { uid, gid }) = unprivileged() {
+            std::os::unix::fs::chown(&server.dir, Some(uid), Some(gid)).expect("we are root");
         }
-        let mut initdb = Command::new(bin.join("initdb"));
-        initdb.arg("-D").arg(dir.join("data")).current_dir(&dir);
-        initdb.args(["-U", "knarr", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
-        if let Some(User { uid, gid }) = user {
-            initdb.uid(uid).gid(gid);
+        let data = server.data();
+        let mut arguments = vec!["-D", &data, "-U", "knarr", "-A", "trust", "-E", "UTF8"];
+        arguments.extend(["--locale=C", "--no-sync"]);
+        let log = server.disks.as_ref().map(Disks::log_folder).unwrap_or_default();
+        if server.disks.is_some() {
+            arguments.extend(["--wal-segsize=1", "--waldir", &log]);
         }
-        let output = initdb.output().expect(MISSING);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "initdb failed: {said}");
-        let mut server = Server { dir, bin, port: free_port(), pid: 0 };
+        server.run("initdb", &arguments);
         server.start();
         server
+    }
+
+    /// A standby of this server, which follows it until it is promoted.
+    pub(super) fn start_standby(&self) -> Server {
+        let dir = fresh_dir("postgres");
+        if let Some(User { uid, gid }) = unprivileged() {
+            std::os::unix::fs::chown(&dir, Some(uid), Some(gid)).expect("we are root");
+        }
+        let mut standby =
+            Server { dir, bin: self.bin.clone(), port: free_port(), pid: 0, disks: None };
+        let (data, port) = (standby.data(), self.port.to_string());
+        let from = ["-h", "127.0.0.1", "-p", &port, "-U", "knarr", "-D", &data];
+        let how = ["-R", "-X", "stream", "-c", "fast", "--no-sync"];
+        standby.run("pg_basebackup", &[&from[..], &how[..]].concat());
+        standby.start();
+        standby
+    }
+
+    fn data(&self) -> String {
+        self.dir.join("data").to_string_lossy().into_owned()
+    }
+
+    /// Runs one of Postgres' programs to its end, as the user that the server runs as.
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let path = self.bin.join(program).to_string_lossy().into_owned();
+        let (prefix, user) = self.entry();
+        let words: Vec<&str> = prefix.iter().map(String::as_str).chain([path.as_str()]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).args(arguments).current_dir(&self.dir);
+        if let Some(User { uid, gid }) = user {
+            command.uid(uid).gid(gid);
+        }
+        let output = command.output().expect(MISSING);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} failed: {said}");
+    }
+
+    /// What stands before a command of this server's, and the user to start that as.
+    fn entry(&self) -> (Vec<String>, Option<User>) {
+        match &self.disks {
+            Some(disks) => (disks.entry(unprivileged()), None),
+            None => (Vec::new(), unprivileged()),
+        }
+    }
+
+    /// The disks that only it sees.
+    pub(super) fn disks(&self) -> Option<&Disks> {
+        self.disks.as_ref()
     }
 
     /// Where clients connect, to the database that every cluster has.
@@ -83,9 +140,10 @@ impl Server {
     /// Starts the server on its data and port, and waits until it takes statements.
     pub(super) fn start(&mut self) {
         let program = self.bin.join("postgres").to_string_lossy().into_owned();
-        let data = self.dir.join("data").to_string_lossy().into_owned();
-        let port = self.port.to_string();
-        let mut command = vec![program.as_str(), "-D", &data, "-p", &port];
+        let (data, port) = (self.data(), self.port.to_string());
+        let (prefix, user) = self.entry();
+        let mut command: Vec<&str> = prefix.iter().map(String::as_str).collect();
+        command.extend([program.as_str(), "-D", &data, "-p", &port]);
         for setting in [
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
@@ -96,13 +154,16 @@ impl Server {
         ] {
             command.extend(["-c", setting]);
         }
+        if self.disks.is_some() {
+            command.extend(["-c", "min_wal_size=2MB", "-c", "max_wal_size=8MB"]);
+        }
         let log = self.dir.join("out");
-        let user = unprivileged();
         // After a kill the last backends may still be ending, and the new server refuses to start.
         for _attempt in 0..20 {
             self.pid = spawn_detached(&command, &[], user, &log).expect(MISSING);
             let pid = self.pid;
-            note_pids(&self.dir, &[pid]);
+            let holder = self.disks.as_ref().map(Disks::holder);
+            note_pids(&self.dir, &[&[pid], holder.as_slice()].concat());
             wait_until(Duration::from_secs(60), || !alive(pid) || self.takes_statements());
             if alive(pid) {
                 return;
@@ -127,13 +188,28 @@ impl Server {
         end(self.pid, "INT", Duration::from_secs(30));
     }
 
+    /// Ends the server as `pg_ctl stop -m immediate` does: it recovers when it starts again.
+    pub(super) fn stop_at_once(&self) {
+        end(self.pid, "QUIT", Duration::from_secs(30));
+    }
+
     /// Ends the server and removes everything that it left.
     pub(super) fn remove(&self) {
         signal(self.pid, "CONT");
         // Immediate shutdown: it takes its own processes with it.
         end(self.pid, "QUIT", Duration::from_secs(10));
+        if let Some(disks) = &self.disks {
+            end(disks.holder(), "KILL", Duration::from_secs(5));
+        }
         let _best_effort = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// The folder of the newest Postgres' programs.
+fn bin() -> PathBuf {
+    let initdb = find_binary(&initdb_candidates(), "initdb").expect(MISSING);
+    let initdb = fs::canonicalize(initdb).expect("a file that exists");
+    initdb.parent().expect("a file has a folder").to_owned()
 }
 
 fn initdb_candidates() -> Vec<PathBuf> {

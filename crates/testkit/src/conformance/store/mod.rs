@@ -22,6 +22,7 @@ pub mod quarantine;
 pub mod races;
 pub mod reading;
 pub mod statements;
+pub mod texts;
 pub mod timers;
 pub mod unclaimed;
 
