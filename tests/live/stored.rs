@@ -16,7 +16,12 @@ pub(crate) struct Stored {
 
 impl Stored {
     pub(crate) async fn open(world: &World) -> Stored {
-        let connection = PgConnection::connect(&world.store).await;
+        Stored::at(&world.store).await
+    }
+
+    /// A connection to another database.
+    pub(crate) async fn at(url: &str) -> Stored {
+        let connection = PgConnection::connect(url).await;
         Stored { connection: connection.expect("the database is there") }
     }
 
@@ -24,6 +29,12 @@ impl Stored {
     pub(crate) async fn count(&mut self, query: &str) -> i64 {
         let row = sqlx::query(AssertSqlSafe(query.to_owned())).fetch_one(&mut self.connection);
         row.await.unwrap_or_else(|error| panic!("{query}: {error}")).get(0)
+    }
+
+    /// Changes something behind everybody's back.
+    pub(crate) async fn run(&mut self, statement: &str) {
+        let done = sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&mut self.connection);
+        done.await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
 
     /// Numbers that the database counts by a name.

@@ -38,7 +38,7 @@ async fn row_075_an_instance_in_a_state_that_only_another_edition_has_waits_for_
     assert_eq!(road.outcome(fine), Some(Outcome::Applied), "others are served");
     assert_eq!(road.log(id(1)), before, "nothing is decided on a state that is not known");
     assert_eq!((road.quarantine().len(), road.incidents().len()), (0, 0), "nobody failed");
-    assert_eq!(road.health(0).abandoned_threads, 0);
+    assert_eq!(road.health(0).unready, Vec::<String>::new());
     let parked = road.parked();
     assert_eq!(parked.len(), 1, "{parked:?}");
     assert_eq!((parked[0].message_id, parked[0].reason), (go, ParkedReason::Retry));

@@ -79,9 +79,10 @@ async fn row_113_after_a_restore_messages_for_what_was_lost_are_set_aside_and_sa
         let thrown_away = matches!(policy, MissingPolicy::Discard);
         let expected = if thrown_away { Outcome::Ignored } else { Outcome::Quarantined };
         assert_eq!(road.outcome(later), Some(expected), "{policy:?}");
-        let told = road.quarantine().iter().any(|row| {
-            row.message_id == later && row.reason.contains("restored")
-        });
+        let told = road
+            .quarantine()
+            .iter()
+            .any(|row| row.message_id == later && row.reason.contains("restored"));
         assert!(!told, "{policy:?}");
     }
 }
@@ -124,12 +125,8 @@ async fn row_113_what_is_asked_again_after_a_restore_bears_the_ids_that_it_had()
         road.post(envelope);
         road.settle().await;
     }
-    let mut keys: Vec<_> = road
-        .outside()
-        .all_tried()
-        .iter()
-        .map(|tried| (tried.what.clone(), tried.key))
-        .collect();
+    let mut keys: Vec<_> =
+        road.outside().all_tried().iter().map(|tried| (tried.what.clone(), tried.key)).collect();
     assert_eq!(keys.len(), 4);
     keys.sort();
     keys.dedup();

@@ -42,7 +42,8 @@ async fn row_068_mt_050_a_message_without_instance_is_tried_five_times_more_then
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_068_mt_047_mt_051_an_update_before_its_start_is_applied_once_and_answers_its_requester() {
+async fn row_068_mt_047_mt_051_an_update_before_its_start_is_applied_once_and_answers_its_requester()
+ {
     let mut road = Road::with(errand()).start();
     let mut request =
         road.envelope(&Go { correlation_id: id(1), n: 1, script: vec![respond("here")] });

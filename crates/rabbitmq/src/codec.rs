@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use knarr_model::format::{self, Inbound};
+use knarr_model::headers::MAX_DEPTH;
 use knarr_model::ports::transport::{Delivery, Receipt, Undecodable};
 use knarr_model::topology::ReceiveEndpoint;
-use knarr_model::headers::MAX_DEPTH;
 use knarr_model::work::Outgoing;
 use knarr_model::{Class, HeaderValue, Headers};
 use lapin::BasicProperties;
@@ -167,9 +167,9 @@ fn value_in(value: &AMQPValue, left: usize) -> HeaderValue {
             Ok(text) => HeaderValue::Text(text.to_owned()),
             Err(_) => HeaderValue::Bytes(text.as_bytes().to_vec()),
         },
-        AMQPValue::FieldArray(items) => {
-            HeaderValue::List(items.as_slice().iter().map(|item| value_in(item, left - 1)).collect())
-        }
+        AMQPValue::FieldArray(items) => HeaderValue::List(
+            items.as_slice().iter().map(|item| value_in(item, left - 1)).collect(),
+        ),
         AMQPValue::Timestamp(seconds) => HeaderValue::Timestamp(seconds.cast_signed()),
         AMQPValue::FieldTable(table) => HeaderValue::Table(table_in(table, left - 1)),
         AMQPValue::ByteArray(bytes) => HeaderValue::Bytes(bytes.as_slice().to_vec()),

@@ -248,7 +248,9 @@ fn conclude(
             Fate { key, kind: FateKind::Applied }
         }
         // Nobody has the instance, and the table throws such messages away.
-        Verdict::Ignored if is_message(incoming) && !fold.exists(instance) && was_restored(fold) => {
+        Verdict::Ignored
+            if is_message(incoming) && !fold.exists(instance) && was_restored(fold) =>
+        {
             missing(fold, incoming, key, &decision.event, &knarr_model::RetryPolicy::none())
         }
         Verdict::Ignored => {
