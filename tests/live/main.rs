@@ -24,6 +24,7 @@ mod replicas;
 mod requester;
 mod restored;
 mod script;
+mod secrets;
 mod serving;
 mod starts;
 mod stored;

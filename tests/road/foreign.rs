@@ -34,7 +34,7 @@ async fn row_075_an_instance_in_a_state_that_only_another_edition_has_waits_for_
     put_into(&road, 1, "Archived");
     let go = road.go(1, 2, vec![]);
     let fine = road.begin(2, vec![]);
-    road.pass(90 * SECOND).await;
+    road.pass(150 * SECOND).await;
     assert_eq!(road.outcome(fine), Some(Outcome::Applied), "others are served");
     assert_eq!(road.log(id(1)), before, "nothing is decided on a state that is not known");
     assert_eq!((road.quarantine().len(), road.incidents().len()), (0, 0), "nobody failed");
@@ -72,14 +72,14 @@ async fn row_074_messages_of_older_and_newer_senders_are_taken_together() {
     let id = id(1);
     // A newer sender says more than this edition knows, at every level, and in another order.
     let newer = format!(
-        r#"{{"tags":["a"],"script":[],"correlationId":"{id}","priority":{{"level":7}},"script2":null}}"#
+        r#"{{"tags":["a"],"script":[],"correlation_id":"{id}","priority":{{"level":7}},"script2":null}}"#
     );
     let begun = raw(&mut road, &begin, &newer);
-    // An older one writes names as they were written then.
-    let older = format!(r#"{{"CORRELATIONID":"{id}","N":1,"Script":[]}}"#);
+    // An older one says what was known then, and no more.
+    let older = format!(r#"{{"n":1,"script":[],"correlation_id":"{id}"}}"#);
     let gone = raw(&mut road, &go, &older);
     // A breaking one leaves out what is needed: that message alone is set aside, and says what.
-    let breaking = raw(&mut road, &go, &format!(r#"{{"correlationId":"{id}","script":[]}}"#));
+    let breaking = raw(&mut road, &go, &format!(r#"{{"correlation_id":"{id}","script":[]}}"#));
     for envelope in [&begun, &breaking, &gone] {
         road.post(envelope);
         road.settle().await;

@@ -9,6 +9,7 @@ use knarr_admin::{Token, Tokens};
 use knarr_guard::BreakerSettings;
 use knarr_model::durations::parse_duration;
 use knarr_model::topology::{Declare, QueueKind, ReceiveEndpoint, Subscription, WithoutId};
+use knarr_rabbitmq::Part;
 use tracing_subscriber::EnvFilter;
 
 use super::parse;
@@ -76,6 +77,9 @@ impl Config {
         let tokens = tokens(values, &mut wrongs);
         let engine = engine(values, &mut wrongs);
         let endpoint = endpoint(values, &engine, &mut wrongs);
+        if wrongs.is_empty() {
+            wrongs.extend(reached(&broker, &broker_tls, &store));
+        }
         if let (Some(BrokerAt::Embedded), Some(StoreAt::Postgres { .. })) = (&broker, &store) {
             wrongs.push(Wrong::new(
                 "KNARR_BROKER",
@@ -184,6 +188,35 @@ fn store(values: &Values, data_dir: &Path) -> Result<StoreAt, Wrong> {
             "is neither sqlite:PATH nor postgres://user:password@host:port/database",
         )),
     }
+}
+
+/// What broker and store themselves say of where they are and of how they are reached.
+fn reached(broker: &Option<BrokerAt>, tls: &BrokerTls, store: &Option<StoreAt>) -> Vec<Wrong> {
+    let mut wrongs = Vec::new();
+    if let Some(BrokerAt::Amqp(url)) = broker {
+        let mut settings = knarr_rabbitmq::Settings::new(url);
+        settings.authorities = tls.authorities.clone();
+        settings.identity = tls.identity.clone();
+        wrongs.extend(settings.findings().into_iter().map(|(part, why)| {
+            let name = match part {
+                Part::Url => "KNARR_BROKER",
+                Part::Authorities => "KNARR_BROKER_CA",
+                Part::Certificate => "KNARR_BROKER_CERTIFICATE",
+                Part::Key => "KNARR_BROKER_KEY",
+            };
+            Wrong::new(name, why)
+        }));
+    }
+    if let Some(StoreAt::Postgres { url, schema, .. }) = store
+        && let Err(error) = knarr_postgres::Settings::new(url).schema(schema).check()
+    {
+        let name = match error {
+            knarr_postgres::Error::SchemaName(_) => "KNARR_SCHEMA",
+            _ => "KNARR_STORE",
+        };
+        wrongs.push(Wrong::new(name, error));
+    }
+    wrongs
 }
 
 fn listen(values: &Values) -> Result<SocketAddr, Wrong> {
