@@ -37,11 +37,7 @@ pub(crate) async fn go_on(
                     let endpoint = &answer.audit.endpoint;
                     tracing::warn!(%endpoint, "after a restore: {}", answer.audit.done.join("; "));
                 }
-                tracing::warn!(
-                    "after a restore: {live} runs are taken up as the backup has them. What they \
-                     had asked for then is sent, called and due again; messages for instances that \
-                     are not known any more are set aside, class missing"
-                );
+                tracing::warn!("after a restore: {live} runs are taken up as the backup has them");
                 return Ok(());
             }
             Err(DeskError::Store(StoreError::Transient(why))) => {

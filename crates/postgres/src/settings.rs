@@ -5,10 +5,6 @@ use std::time::Duration;
 
 use knarr_model::statement::Script;
 
-use crate::error::Error;
-use crate::pools::connect_options;
-use crate::schema::Schema;
-
 /// How the store reaches Postgres, and how long it waits there.
 ///
 /// One application, one schema: lock classes and the notification channel derive from its name, so
@@ -75,15 +71,6 @@ impl Settings {
             notify: true,
             notify_pause: Duration::from_millis(50),
         }
-    }
-
-    /// Whether URL and schema can be used, asked before anything is connected.
-    ///
-    /// # Errors
-    /// [`Error::Url`] or [`Error::SchemaName`].
-    pub fn check(&self) -> Result<(), Error> {
-        Schema::new(&self.schema)?;
-        connect_options(self).map(drop)
     }
 
     /// The same with another schema.

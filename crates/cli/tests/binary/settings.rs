@@ -132,7 +132,7 @@ fn special(folder: &Path) -> Vec<Case> {
         case("KNARR_LOG", "info,=x"),
         case("KNARR_LOG", "knarr=loud"),
         case("KNARR_HTTP_ALLOW", "10.0.0.0/99"),
-        case("KNARR_HTTP_ALLOW", "a b"),
+        case("KNARR_HTTP_ALLOW", "a/b"),
         case("KNARR_SERVER", "nonsense").of("sagas").with("KNARR_TOKEN", "0123456789abcdef"),
         case("KNARR_SERVER", format!("http://me:{CANARY}@127.0.0.1:9"))
             .of("sagas")

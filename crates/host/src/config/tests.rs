@@ -225,6 +225,13 @@ fn levels_and_forms_of_the_log_are_read() {
         assert!(filter(text).contains("lapin=off"), "{text}: {}", filter(text));
     }
     assert!(!filter("info,lapin=warn").contains("lapin=off"));
+    for text in ["lapin", "lapin=trace", "trace,lapin=DEBUG", " lapin::io_loop=5", "lapin[x]=trace"]
+    {
+        let filter = filter(text);
+        let own: Vec<&str> = filter.split(',').filter(|part| part.contains("lapin")).collect();
+        assert!(own.iter().all(|part| part.ends_with("=info")), "{text}: {filter}");
+    }
+    assert!(filter("info,lapin=warn").contains("lapin=warn"));
     let bad = values(&[], &[], &[("KNARR_LOG", "info,=x"), ("KNARR_LOG_FORMAT", "xml")]);
     let told: Vec<String> = log(&bad).expect_err("wrong").iter().map(ToString::to_string).collect();
     assert!(told[0].starts_with("KNARR_LOG: ") && told[1].starts_with("KNARR_LOG_FORMAT: "));

@@ -376,6 +376,21 @@ fn endpoint(
     }
 }
 
+/// A directive as it was given; below INFO the broker's client writes whole frames into the log, the
+/// password among them, so it is never asked for more.
+fn without_frames(directive: &str) -> String {
+    const QUIET: [&str; 7] = ["off", "error", "warn", "info", "0", "1", "2"];
+    let trimmed = directive.trim();
+    if !trimmed.starts_with("lapin") {
+        return directive.to_owned();
+    }
+    let (target, level) = trimmed.rsplit_once('=').unwrap_or((trimmed, "trace"));
+    match QUIET.iter().any(|quiet| level.trim().eq_ignore_ascii_case(quiet)) {
+        true => directive.to_owned(),
+        false => format!("{target}=info"),
+    }
+}
+
 /// What is logged and how.
 pub(crate) fn log(values: &Values) -> Result<(EnvFilter, LogFormat), Vec<Wrong>> {
     let mut wrongs = Vec::new();
@@ -383,7 +398,8 @@ pub(crate) fn log(values: &Values) -> Result<(EnvFilter, LogFormat), Vec<Wrong>>
     // What the broker's client says of a lost connection, the transport says once and plainly; and
     // it writes the bodies of returned messages into the log.
     let quiet = if text.contains("lapin") { "" } else { ",lapin=off" };
-    let filter = EnvFilter::from_str(&format!("{text}{quiet}")).map_err(|error| {
+    let heard: Vec<String> = text.split(',').map(without_frames).collect();
+    let filter = EnvFilter::from_str(&format!("{}{quiet}", heard.join(","))).map_err(|error| {
         Wrong::new("KNARR_LOG", format!("`{text}` cannot be read: {error}; write for example info"))
     });
     let words = [("human", LogFormat::Human), ("json", LogFormat::Json)];
