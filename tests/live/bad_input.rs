@@ -1,10 +1,12 @@
 //! Messages that cannot be used: each is set aside once with its reason, and the queue flows on.
 
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::script::Submission;
-use crate::serving::Serving;
+use crate::serving::{Serving, TOKEN, knarr};
 use crate::stored::Stored;
 use crate::wire::{ENDPOINT, MASS_TRANSIT, Raw, SUBMIT, Wire, envelope, envelope_of};
 use crate::world::{World, until};
@@ -28,6 +30,23 @@ fn id() -> String {
 /// An envelope around a message of ours that does not fit its type.
 fn misfit(message: Value) -> Raw {
     submit(MASS_TRANSIT, envelope(&id(), message))
+}
+
+/// Levels that no message has.
+const DEEP: usize = 200_000;
+
+/// A type's name that fits into a header and on no screen.
+const LONG_TYPE: &str = {
+    const LETTERS: [u8; 60_000] = [b'a'; 60_000];
+    match std::str::from_utf8(&LETTERS) {
+        Ok(text) => text,
+        Err(_) => unreachable!(),
+    }
+};
+
+/// Raw JSON of a scan whose other members are written by hand.
+fn misfit_text(members: &str) -> Raw {
+    submit("application/json", format!(r#"{{"scanId": "{}", {members}}}"#, id()))
 }
 
 fn good(url: &str) -> Value {
@@ -66,12 +85,34 @@ fn bad_messages() -> Vec<Bad> {
         bad("another type", Raw { body: envelope_of(&id(), other, good(url)), ..straight(MASS_TRANSIT, &[], Vec::new()) }, "unknown-type", "OrderSubmitted"),
         bad("a raw message of another type", straight("application/json", &[("MT-MessageType", other)], plain()), "unknown-type", "OrderSubmitted"),
         bad("a type of our own", straight("application/json", &[("MT-MessageType", ours)], plain()), "unknown-type", "TimerFired"),
+        // Row 70: what looks like JSON and is none, or says two things at once.
+        bad("no number", misfit_text(r#""url": NaN"#), "undecodable", "not JSON"),
+        bad("a number that no machine has", misfit_text(r#""url": 1e999"#), "undecodable", "number out of range"),
+        bad("2^63 for a URL", misfit_text(r#""url": 9223372036854775808"#), "bad-message", "url"),
+        bad("half a character", misfit_text(r#""url": "\ud800""#), "undecodable", "escape"),
+        bad("a member twice", misfit_text(r#""url": "http://clean.test/", "url": "http://clean.test/2""#), "bad-message", "duplicate"),
+        bad("junk behind the end", submit("application/json", format!("{} }}", good(url))), "undecodable", "trailing"),
+        bad("half a message", submit("application/json", good(url).to_string().split_at(40).0), "undecodable", "EOF"),
+        bad("UTF-16", submit("application/json", good(url).to_string().encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()), "undecodable", "not JSON"),
+        // Row 71: a reader that follows every level would exhaust its stack.
+        bad("200 000 levels of lists", misfit_text(&format!(r#""url": {}{}"#, "[".repeat(DEEP), "]".repeat(DEEP))), "undecodable", "nested deeper than 127 levels"),
+        bad("200 000 levels of objects", submit(MASS_TRANSIT, format!("{}1{}", r#"{"message":"#.repeat(DEEP), "}".repeat(DEEP))), "undecodable", "nested deeper than 127 levels"),
+        bad("200 000 open brackets", submit("application/json", "[".repeat(DEEP)), "bad-message", "not a list"),
+        // Row 72: nothing is ever unpacked.
+        bad("a packed body", Raw { content_encoding: "gzip", ..submit("application/json", [&[0x1f, 0x8b, 0x08, 0x00][..], &[0; 64]].concat()) }, "undecodable", "encoded bodies are not read here"),
+        bad("a body that is packed for all one knows", Raw { content_encoding: "br", ..submit(MASS_TRANSIT, "packed") }, "undecodable", "\"br\""),
+        // Row 73: types that nobody takes, or that lead astray.
+        bad("a type with line breaks", straight("application/json", &[("MT-MessageType", "urn:message:A\r\nlevel=ERROR:B")], plain()), "unknown-type", "level=ERROR"),
+        bad("a type of 60 000 letters", straight("application/json", &[("MT-MessageType", LONG_TYPE)], plain()), "unknown-type", "aaaa"),
+        bad("a number for a type", submit(MASS_TRANSIT, json!({ "messageId": id(), "messageType": 7, "message": good(url) }).to_string()), "undecodable", "messageType"),
+        bad("a message of another type under our exchange", submit(MASS_TRANSIT, envelope_of(&id(), "urn:message:Shop:Cancelled", json!({ "scanId": id(), "reason": 7 }))), "unknown-type", "Shop:Cancelled"),
         bad("a raw message without a type", straight("application/json", &[], plain()), "untyped", "MT-MessageType"),
     ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s0_17_live_bad_input_is_set_aside_and_the_queue_flows_on() {
+async fn s0_17_row_070_row_071_row_072_row_073_live_bad_input_is_set_aside_and_the_queue_flows_on()
+{
     let world = World::new().await;
     let serving = Serving::ready(&world, &[]).await;
     let wire = Wire::open(&world).await;
@@ -100,14 +141,48 @@ async fn s0_17_live_bad_input_is_set_aside_and_the_queue_flows_on() {
         let reason = row["reason"].as_str().expect("a reason");
         println!("{}: {reason}", row["class"]);
         assert!(!reason.trim().is_empty() && reason.lines().count() == 1, "{reason:?}");
+        assert!(reason.len() < 3_000, "nobody reads {} bytes: {:.200}", reason.len(), reason);
+        // The same is said where people ask for it.
+        let said = said_of(&world, &serving, row).await;
+        assert!(said.contains(reason), "`quarantine show` does not say {reason:?}:\n{said}");
     }
+    let counted: u64 = {
+        let counters = serving.counters().await;
+        println!("{counters:?}");
+        counters["quarantined"]
+    };
+    assert_eq!(counted, bad.len() as u64, "each is counted");
     assert_eq!(wire.ready(ENDPOINT).await, 0, "the queue is empty");
+    // What is odd and can be read all the same is no bad message.
+    let url = "http://clean.test/";
+    let odd: [Raw; 4] = [
+        submit("application/json", format!("\u{feff}{}", good(url))),
+        submit("text/plain; charset=utf-8", good(url).to_string()),
+        Raw { content_encoding: "gzip", ..submit("application/json", good(url).to_string()) },
+        misfit_text(
+            r#""url": "http://clean.test/", "\u0000": [9223372036854775808, -0.0, 1e-999]"#,
+        ),
+    ];
+    for raw in &odd {
+        wire.publish(raw).await;
+    }
     // What comes behind all this gets its verdict.
     Submission::start(&world, &["--count", "20", "--no-copies"]).content(20).await;
     assert_eq!(set_aside(&serving, bad.len()).await.len(), bad.len(), "nothing more was set aside");
-    Stored::open(&world).await.all_ended_once(20).await;
+    Stored::open(&world).await.all_ended_once(20 + odd.len() as i64).await;
     wire.close().await;
     assert!(serving.stop().await.success());
+}
+
+/// What `knarr quarantine show` says of a row.
+async fn said_of(world: &World, serving: &Serving, row: &Value) -> String {
+    let mut command = knarr(world, "quarantine", world.folder());
+    command.args(["show", row["id"].as_str().expect("an id")]);
+    command.env("KNARR_SERVER", serving.url().expect("it listens")).env("KNARR_TOKEN", TOKEN);
+    let output = command.stdout(Stdio::piped()).output().await.expect("it runs");
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}: {}", output.status, text(&output.stderr));
+    text(&output.stdout)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,6 +32,10 @@ impl Program {
         &mut self.child
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().unwrap_or_else(|| panic!("{} has ended already", self.name))
+    }
+
     /// What it wrote to its standard error so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read(&self.log).map_or_else(
@@ -60,8 +64,7 @@ impl Program {
 
     /// Asks it to stop.
     pub(crate) async fn terminate(&self) {
-        let pid = self.child.id().unwrap_or_else(|| panic!("{} has ended already", self.name));
-        let kill = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
+        let kill = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().await;
         assert!(kill.expect("kill can be run").success(), "{} cannot be signalled", self.name);
     }
 

@@ -49,9 +49,14 @@ pub(crate) struct Serving {
 impl Serving {
     /// Starts a server with these settings besides the usual ones.
     pub(crate) fn start(world: &World, set: &[(&str, &str)]) -> Serving {
+        Serving::start_with(world, set, &[])
+    }
+
+    /// The same, with these flags.
+    pub(crate) fn start_with(world: &World, set: &[(&str, &str)], flags: &[&str]) -> Serving {
         let (name, folder) = world.room();
         let mut command = knarr(world, "serve", &folder);
-        command.envs(set.iter().copied());
+        command.args(flags).envs(set.iter().copied());
         let program = Program::start(&name, command, world.folder());
         let web = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build();
         Serving { program, web: web.expect("a client") }
@@ -151,6 +156,15 @@ impl Serving {
             Some((name.strip_suffix("_total")?.to_owned(), value.parse().ok()?))
         };
         text.lines().filter_map(counter).collect()
+    }
+
+    /// The most bytes that it has had in memory so far.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.program.id());
+        let status = std::fs::read_to_string(status).expect("our own child");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+        let number = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
+        number * 1024
     }
 
     pub(crate) fn log(&self) -> String {

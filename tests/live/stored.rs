@@ -16,7 +16,12 @@ pub(crate) struct Stored {
 
 impl Stored {
     pub(crate) async fn open(world: &World) -> Stored {
-        let connection = PgConnection::connect(&world.store).await;
+        Stored::at(&world.store).await
+    }
+
+    /// A connection to another database.
+    pub(crate) async fn at(url: &str) -> Stored {
+        let connection = PgConnection::connect(url).await;
         Stored { connection: connection.expect("the database is there") }
     }
 

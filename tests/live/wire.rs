@@ -29,6 +29,7 @@ pub(crate) struct Raw {
     pub(crate) exchange: &'static str,
     pub(crate) routing_key: &'static str,
     pub(crate) content_type: &'static str,
+    pub(crate) content_encoding: &'static str,
     /// AMQP property; empty is absent.
     pub(crate) message_id: String,
     pub(crate) headers: Vec<(&'static str, &'static str)>,
@@ -46,9 +47,28 @@ impl Wire {
 
     /// Publishes, and waits until the broker has it in a queue.
     pub(crate) async fn publish(&self, raw: &Raw) {
+        let confirm = self.hand_over(raw).await.await.expect("an answer");
+        assert!(confirm.is_ack() && confirm.take_message().is_none(), "no queue took the message");
+    }
+
+    /// Publishes many, and waits until the broker has them all.
+    pub(crate) async fn publish_all(&self, all: &[Raw]) {
+        let mut confirms = Vec::with_capacity(all.len());
+        for raw in all {
+            confirms.push(self.hand_over(raw).await);
+        }
+        for confirm in confirms {
+            assert!(confirm.await.expect("an answer").is_ack(), "the broker refuses a message");
+        }
+    }
+
+    async fn hand_over(&self, raw: &Raw) -> lapin::PublisherConfirm {
         let mut properties = BasicProperties::default().with_delivery_mode(2);
         if !raw.content_type.is_empty() {
             properties = properties.with_content_type(raw.content_type.into());
+        }
+        if !raw.content_encoding.is_empty() {
+            properties = properties.with_content_encoding(raw.content_encoding.into());
         }
         if !raw.message_id.is_empty() {
             properties = properties.with_message_id(raw.message_id.as_str().into());
@@ -65,8 +85,7 @@ impl Wire {
             &raw.body,
             properties.with_headers(headers),
         );
-        let confirm = confirm.await.expect("published").await.expect("an answer");
-        assert!(confirm.is_ack() && confirm.take_message().is_none(), "no queue took the message");
+        confirm.await.expect("published")
     }
 
     /// Messages that lie ready in a queue.

@@ -224,7 +224,7 @@ async fn answers_lost_by_the_store_lose_no_row() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_definitions_instances_wait_for_a_node_that_knows_it() {
+async fn row_074_a_newer_definitions_instances_wait_for_a_node_that_knows_it() {
     let newer = || errand_with::<0>(|m| m.version(2));
     let mut road = Road::with(newer()).start();
     road.begin(1, vec![set("one", 8_000)]);

@@ -13,7 +13,7 @@ use crate::kit::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn mt_050_a_message_without_instance_is_tried_five_times_more_then_set_aside() {
+async fn row_068_mt_050_a_message_without_instance_is_tried_five_times_more_then_set_aside() {
     let mut road = Road::with(errand()).start();
     let go = road.go(1, 1, vec![]);
     road.settle().await;
@@ -42,7 +42,8 @@ async fn mt_050_a_message_without_instance_is_tried_five_times_more_then_set_asi
 }
 
 #[tokio::test(start_paused = true)]
-async fn mt_047_mt_051_an_update_before_its_start_is_applied_once_and_answers_its_requester() {
+async fn row_068_mt_047_mt_051_an_update_before_its_start_is_applied_once_and_answers_its_requester()
+ {
     let mut road = Road::with(errand()).start();
     let mut request =
         road.envelope(&Go { correlation_id: id(1), n: 1, script: vec![respond("here")] });

@@ -61,6 +61,9 @@ pub(crate) struct EndpointView {
     /// The only process that serves it, where only one may.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) holder: Option<Uuid>,
+    /// When the store came back from a backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) restored_at: Option<DateTime<Utc>>,
     pub(crate) depth: Option<u64>,
     pub(crate) consumers: Option<u32>,
     /// Why depth and consumers are not known.

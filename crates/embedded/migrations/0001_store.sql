@@ -12,7 +12,9 @@ CREATE TABLE endpoint (
     closed        INTEGER NOT NULL GENERATED ALWAYS AS (
         state = 'halted' OR (state = 'paused' AND coalesce(stop ->> '$.internalToo', 0))) VIRTUAL,
     -- A process died not long ago: batches write what they are about to decide.
-    watched_until INTEGER
+    watched_until INTEGER,
+    -- When the store was last brought back from a backup.
+    restored_at   INTEGER
 ) STRICT, WITHOUT ROWID;
 
 -- Scripts that made or changed the sagas' own tables.

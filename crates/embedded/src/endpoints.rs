@@ -11,18 +11,22 @@ use crate::error::Error;
 use crate::rows::{get, json, micros, name, readable, some_id, some_instant, some_json_column};
 
 const MAKE: &str = "INSERT INTO endpoint (name) VALUES (?1) ON CONFLICT (name) DO NOTHING";
-const FIND: &str = "SELECT name, state, epoch, guard_version, holder, stop, watched_until FROM endpoint WHERE name = ?1";
-const ALL: &str = "SELECT name, state, epoch, guard_version, holder, stop, watched_until FROM endpoint ORDER BY name";
+const FIND: &str = "SELECT name, state, epoch, guard_version, holder, stop, watched_until,
+    restored_at FROM endpoint WHERE name = ?1";
+const ALL: &str = "SELECT name, state, epoch, guard_version, holder, stop, watched_until,
+    restored_at FROM endpoint ORDER BY name";
 /// ?2 is the node, ?3 now. Only a live node takes it, and from no live node.
 const HOLD: &str = "UPDATE endpoint SET holder = ?2 WHERE name = ?1
     AND EXISTS (SELECT 1 FROM node WHERE node.id = ?2 AND node.lease_until > ?3)
     AND NOT EXISTS (SELECT 1 FROM node WHERE node.id = holder AND node.lease_until > ?3)";
 const LET_GO: &str = "UPDATE endpoint SET holder = NULL WHERE holder = ?1";
 /// Who holds it is no verb's business.
-const WRITE: &str = "INSERT INTO endpoint (name, state, epoch, guard_version, stop)
-    VALUES (?1, ?2, ?3, ?4, ?5)
+const WRITE: &str = "INSERT INTO endpoint (name, state, epoch, guard_version, stop,
+        restored_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6)
     ON CONFLICT (name) DO UPDATE SET state = excluded.state, epoch = excluded.epoch,
-        guard_version = excluded.guard_version, stop = excluded.stop";
+        guard_version = excluded.guard_version, stop = excluded.stop,
+        restored_at = excluded.restored_at";
 
 /// The row, if there is one.
 pub(crate) async fn find(
@@ -81,6 +85,7 @@ pub(crate) async fn write(
         .bind(row.epoch)
         .bind(row.guard_version)
         .bind(row.stop.as_ref().map(json).transpose()?)
+        .bind(row.restored_at.map(micros))
         .execute(connection)
         .await?;
     Ok(())
@@ -116,5 +121,6 @@ fn read(row: &SqliteRow) -> Result<EndpointRow, Error> {
         holder: some_id(row, 4)?,
         stop: some_json_column(row, 5)?,
         watched_until: some_instant(row, 6)?,
+        restored_at: some_instant(row, 7)?,
     })
 }

@@ -14,7 +14,7 @@ use knarr_model::ports::store::{EndpointRow, EndpointState};
 use knarr_model::ports::{Clock, Spawn, Store, Transport};
 use knarr_model::topology::ReceiveEndpoint;
 use knarr_model::work::Chunk;
-use knarr_model::{InstanceId, Name, NodeId, RetryPolicy, RowId};
+use knarr_model::{Instance, InstanceId, Name, NodeId, RetryPolicy, RowId};
 use knarr_saga::definition::Definition;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc, watch};
@@ -123,6 +123,12 @@ impl Serving {
     /// Whether the broker may still have a consumer of this node.
     pub(crate) fn is_attached(&self) -> bool {
         self.attached.load(Ordering::SeqCst)
+    }
+
+    /// Whether this node's definition can take the instance up.
+    pub(crate) fn reads(&self, stored: &Instance) -> bool {
+        let saga = &self.saga;
+        stored.definition_version <= saga.version() && saga.has_state(&stored.state)
     }
 
     /// Whether nothing of this endpoint is decided here now.

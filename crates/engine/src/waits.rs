@@ -1,5 +1,5 @@
 //! What an endpoint's batches have met that waits: lines that are too long, and instances that only
-//! a newer definition can read.
+//! another definition can read.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ impl Waits {
         asked: &[InstanceId],
         loaded: &Loaded,
         cap: usize,
-        version: u32,
+        reads: impl Fn(&Instance) -> bool,
         now: DateTime<Utc>,
     ) {
         let (cap, mut seen) = (cap as u64, self.seen.lock());
@@ -61,7 +61,7 @@ impl Waits {
         let full = waiting().filter(|(_, waiting)| waiting.rows >= cap);
         seen.full.extend(full.map(|(id, waiting)| (*id, waiting.rows)));
         for (id, instance) in &loaded.instances {
-            if instance.definition_version <= version {
+            if reads(instance) {
                 seen.newer.remove(id);
             } else if seen.newer.len() < REMEMBERED || seen.newer.contains_key(id) {
                 let version = instance.definition_version;
@@ -107,6 +107,11 @@ mod tests {
 
     use super::*;
 
+    /// As a process with definition version 1 does.
+    fn reads(stored: &Instance) -> bool {
+        stored.definition_version <= 1
+    }
+
     fn loaded(rows: u64, version: u32) -> (InstanceId, Loaded) {
         let id = InstanceId(Uuid::from_u128(1));
         let waiting = Waiting { rows, first_seq: 1, last_seq: 1, due_at: None };
@@ -130,6 +135,7 @@ mod tests {
                 stop: None,
                 holder: None,
                 watched_until: None,
+                restored_at: None,
             },
             instances: [(id, instance)].into(),
             unreadable: BTreeMap::new(),
@@ -148,14 +154,14 @@ mod tests {
             [(9, false), (10, true), (12, true), (9, true), (8, false), (9, false), (10, true)]
         {
             let (id, loaded) = loaded(rows, 1);
-            waits.note(&[id], &loaded, 10, 1, DateTime::UNIX_EPOCH);
+            waits.note(&[id], &loaded, 10, reads, DateTime::UNIX_EPOCH);
             assert_eq!(waits.is_full(), full, "{rows}");
         }
         // A batch that does not ask for it says nothing about it; one that finds nothing does.
         let (id, nothing) = loaded(0, 1);
-        waits.note(&[], &nothing, 10, 1, DateTime::UNIX_EPOCH);
+        waits.note(&[], &nothing, 10, reads, DateTime::UNIX_EPOCH);
         assert!(waits.is_full());
-        waits.note(&[id], &nothing, 10, 1, DateTime::UNIX_EPOCH);
+        waits.note(&[id], &nothing, 10, reads, DateTime::UNIX_EPOCH);
         assert!(!waits.is_full());
     }
 
@@ -163,12 +169,12 @@ mod tests {
     fn what_waits_for_the_end_of_an_incident_fills_no_line() {
         let waits = Waits::default();
         let (id, mut loaded) = loaded(12, 1);
-        waits.note(&[id], &loaded, 10, 1, DateTime::UNIX_EPOCH);
+        waits.note(&[id], &loaded, 10, reads, DateTime::UNIX_EPOCH);
         assert!(waits.is_full());
         let stone = loaded.instances.get_mut(&id).expect("it is there");
         stone.state = knarr_model::instance::PURGED.to_owned();
         stone.book.holds = true;
-        waits.note(&[id], &loaded, 10, 1, DateTime::UNIX_EPOCH);
+        waits.note(&[id], &loaded, 10, reads, DateTime::UNIX_EPOCH);
         assert!(!waits.is_full());
     }
 
@@ -179,7 +185,7 @@ mod tests {
         let told = |now: i64| waits.newer(at(now - 60), at(now));
         let meet = |version, now| {
             let (id, loaded) = loaded(0, version);
-            waits.note(&[id], &loaded, 10, 1, at(now));
+            waits.note(&[id], &loaded, 10, reads, at(now));
         };
         meet(1, 0);
         for second in 0..60 {

@@ -182,6 +182,22 @@ pub(crate) fn again_later(stop: &Stop, at: &Moment) -> Stop {
     }
 }
 
+/// The store came back from a backup. Epoch and guard version rise above whatever they may have been
+/// since that was made, so that nothing which was decided then commits now: they are not counted on
+/// but taken from the clock. The endpoint stays as it is, and shows when it was.
+pub fn after_restore(scene: &Scene, at: &Moment) -> Result<Plan, Refusal> {
+    let row = &scene.endpoint;
+    let above = |number: i64| at.now.timestamp().max(number + 1);
+    let new = EndpointRow {
+        epoch: above(row.epoch),
+        guard_version: above(row.guard_version),
+        restored_at: Some(at.now),
+        ..row.clone()
+    };
+    let text = format!("{} goes on at epoch {} after a restore", row.name, new.epoch);
+    said(at, row, "after-restore", &text, Some(new))
+}
+
 fn probing(row: &EndpointRow) -> Result<(&Stop, u32), Refusal> {
     let stop = row.stop.as_ref().filter(|_| row.state == EndpointState::Probing);
     stop.and_then(|stop| stop.probe.map(|left| (stop, left))).ok_or(Refusal::Changed)
@@ -247,6 +263,27 @@ mod tests {
         assert_eq!(some.state, EndpointState::Probing);
         let row = after(probe_succeeded(&scene(some), &at, 1));
         assert_eq!((row.state, row.stop), (EndpointState::Open, None));
+    }
+
+    #[test]
+    fn row_113_after_a_restore_no_number_is_one_that_was_given_out_before() {
+        let early = Moment::for_test("knarr");
+        let now = chrono::DateTime::from_timestamp(1_800_000_000, 0).expect("a time");
+        let at = Moment { now, ..Moment::for_test("knarr") };
+        // The backup was made; what followed it was lost, and is gone from the row.
+        let backup = after(halt(&scene(open()), &at));
+        let lost = after(halt(&scene(after(resume(&scene(backup.clone()), &at, false))), &at));
+        let row = after(after_restore(&scene(backup.clone()), &at));
+        assert!(row.epoch > lost.epoch + 1_000 && row.guard_version > 1_000);
+        assert_eq!((row.state, &row.stop), (EndpointState::Halted, &backup.stop), "as it was");
+        assert_eq!(row.restored_at, Some(now));
+        // The same backup once more, a second later: another line of history again.
+        let later = Moment { now: now + delta(Duration::from_secs(1)), ..at.clone() };
+        let again = after(after_restore(&scene(backup), &later));
+        assert!(again.epoch > row.epoch);
+        // A clock that was set back does not take numbers back.
+        let back = after(after_restore(&scene(row.clone()), &early));
+        assert_eq!((back.epoch, back.guard_version), (row.epoch + 1, row.guard_version + 1));
     }
 
     #[test]

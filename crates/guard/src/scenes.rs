@@ -21,6 +21,7 @@ pub(crate) fn open() -> EndpointRow {
         stop: None,
         holder: None,
         watched_until: None,
+        restored_at: None,
     }
 }
 

@@ -25,9 +25,13 @@ pub(crate) struct Admin {
 }
 
 pub(crate) async fn listen(address: SocketAddr) -> Result<Bound, Error> {
-    knarr_admin::bind(address)
-        .await
-        .map_err(|error| Error::Listen { address: address.to_string(), why: error.to_string() })
+    knarr_admin::bind(address).await.map_err(|error| match error.kind() {
+        // No address of this machine: starting again does not help.
+        std::io::ErrorKind::AddrNotAvailable => {
+            Error::wrong("KNARR_LISTEN", format!("cannot listen on {address}: {error}"))
+        }
+        _ => Error::Listen { address: address.to_string(), why: error.to_string() },
+    })
 }
 
 /// The token that is set, else the one of the data directory; and whether that was made just now.

@@ -1,6 +1,7 @@
 //! What an application is made of: its sagas, its activities, its settings and its verbs.
 
 use std::collections::BTreeMap;
+use std::env::VarError;
 use std::future::Future;
 use std::path::Path;
 use std::process::ExitCode;
@@ -207,6 +208,10 @@ impl App {
     /// All values of all settings.
     pub(crate) fn values(&self, flags: &BTreeMap<String, String>) -> Result<Values, Error> {
         let known: Vec<Setting> = SETTINGS.iter().chain(&self.settings).copied().collect();
+        let unreadable = if self.alone { Vec::new() } else { unreadable(&known) };
+        if !unreadable.is_empty() {
+            return Err(Error::Config(unreadable));
+        }
         let environment = |name: &str| std::env::var(name).ok();
         let asked = Asked {
             known: &known,
@@ -263,4 +268,16 @@ impl App {
         strangers.sort_unstable();
         strangers
     }
+}
+
+/// Settings in the environment that are no text: taking them for not set would hide what they say.
+fn unreadable(known: &[Setting]) -> Vec<Wrong> {
+    let names = known.iter().flat_map(|setting| {
+        let file = setting.secret.then(|| setting.file_name());
+        std::iter::once(setting.name.to_owned()).chain(file)
+    });
+    names
+        .filter(|name| matches!(std::env::var(name), Err(VarError::NotUnicode(_))))
+        .map(|name| Wrong::new(name, "is not UTF-8 text"))
+        .collect()
 }

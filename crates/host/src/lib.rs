@@ -46,6 +46,7 @@ mod read;
 #[cfg(doctest)]
 mod readme;
 pub mod records;
+mod restored;
 mod run;
 mod sender;
 mod server;

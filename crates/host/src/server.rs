@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::inbox::Inbox;
 use crate::laid::{Laid, findings, shown};
 use crate::late::LateStore;
+use crate::restored;
 use crate::sender::sender;
 use crate::spawn::Spawner;
 use crate::standing::Standing;
@@ -42,11 +43,13 @@ const READY_LOOK: Duration = Duration::from_millis(10);
 pub(crate) struct Start {
     /// Whether the store's schema is brought up to date.
     pub(crate) migrate: bool,
+    /// Whether the store was brought back from a backup.
+    pub(crate) after_restore: bool,
 }
 
 impl Default for Start {
     fn default() -> Self {
-        Start { migrate: true }
+        Start { migrate: true, after_restore: false }
     }
 }
 
@@ -123,6 +126,9 @@ impl Server {
             (transport, store, admin)
         };
         let desk = desk(&laid.sagas, &late, &clock, signed(&*transport, &laid, &host));
+        if start.after_restore {
+            restored::go_on(&desk, &laid.sagas, &*store.records(), &*clock, &stop).await?;
+        }
         let ports = Ports {
             transport: transport.clone(),
             store: store.store(),

@@ -104,6 +104,10 @@ impl TypeName {
                 (&text[..open], args)
             }
         };
+        // Brokers leave line breaks out of a name without a word: nothing could be sent to it.
+        if text.chars().any(char::is_control) {
+            return Err("it holds control characters");
+        }
         let head = head.split('`').next().unwrap_or(head);
         let (namespace, name) = match head.split_once(':') {
             Some(parts) => parts,

@@ -217,7 +217,7 @@ pub struct ActivityTask {
     pub call: String,
     /// The call's data.
     pub payload: Arc<RawValue>,
-    /// (saga, instance, run, journal seq, effect index) as a UUID: the same for every attempt.
+    /// (saga, instance, run, cause, effect index) as a UUID: the same for every attempt.
     pub idempotency_key: Uuid,
     /// Attempts begun so far that count; of a claimed task, the number of the attempt to run now.
     pub attempt: u32,

@@ -18,7 +18,9 @@ CREATE TABLE endpoint (
     -- Nothing is claimed or started: halted, or a pause that holds back what waits.
     closed        boolean NOT NULL DEFAULT false,
     -- A process died not long ago: batches write what they are about to decide.
-    watched_until timestamptz
+    watched_until timestamptz,
+    -- When the store was last brought back from a backup.
+    restored_at   timestamptz
 );
 
 -- Scripts that made or changed the sagas' own tables.

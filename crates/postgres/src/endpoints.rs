@@ -19,18 +19,19 @@ const EXCLUSIVE_FENCE: &str = "SELECT pg_advisory_xact_lock($1, $2)";
 
 /// Statement (b) of a commit.
 const ONE: &str = "
-SELECT name, state, epoch, guard_version, stop, holder, watched_until
+SELECT name, state, epoch, guard_version, stop, holder, watched_until, restored_at
 FROM endpoint WHERE name = $1";
 
 const MAKE: &str = "INSERT INTO endpoint (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
 
 const WRITE: &str = "
 UPDATE endpoint
-SET state = $2, epoch = $3, guard_version = $4, holder = $5, stop = $6, closed = $7
+SET state = $2, epoch = $3, guard_version = $4, holder = $5, stop = $6, closed = $7,
+    restored_at = $8
 WHERE name = $1";
 
 const ALL: &str = "
-SELECT name, state, epoch, guard_version, stop, holder, watched_until
+SELECT name, state, epoch, guard_version, stop, holder, watched_until, restored_at
 FROM endpoint ORDER BY name COLLATE \"C\"";
 
 /// Whether node `$2` may take endpoint `$1`: it is alive and no living node has it.
@@ -131,6 +132,7 @@ pub(crate) async fn write(connection: &mut PgConnection, row: &EndpointRow) -> R
         .bind(row.holder.map(|node| node.0))
         .bind(row.stop.as_ref().map(rows::to_json).transpose()?)
         .bind(closed)
+        .bind(row.restored_at)
         .execute(connection)
         .await?;
     Ok(())
@@ -158,6 +160,7 @@ fn read(row: &PgRow) -> Result<EndpointRow, String> {
         holder: rows::get::<Option<Uuid>>(row, "holder")?.map(NodeId),
         stop: rows::maybe_json(row, "stop")?,
         watched_until: rows::get(row, "watched_until")?,
+        restored_at: rows::get(row, "restored_at")?,
         name,
     })
 }

@@ -3,6 +3,7 @@
 mod activities;
 mod audit;
 mod blocks;
+mod check;
 mod claims;
 mod commit;
 mod correlation;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::DateTime;
 use knarr_model::commit::{Key, KeyRow};
 use knarr_model::ids::{InstanceId, MessageId, NodeId, RowId};
 use knarr_model::ports::StoreError;
@@ -26,7 +27,8 @@ WITH hit AS MATERIALIZED (
 wanted AS MATERIALIZED (
   SELECT unnest($4::uuid[]) AS id UNION SELECT instance FROM hit)
 SELECT 0 AS kind, NULL::uuid AS id, state, stop AS data, NULL::text AS book,
-       epoch AS run, guard_version AS version, NULL::bigint AS definition_version,
+       epoch AS run, guard_version AS version,
+       (extract(epoch FROM restored_at) * 1000000)::bigint AS definition_version,
        holder AS incident, NULL::bool AS free, NULL::bytea AS digest, watched_until AS at
 FROM endpoint WHERE name = $2
 UNION ALL
@@ -145,5 +147,7 @@ fn endpoint(load: &Load, row: &PgRow) -> Result<EndpointRow, String> {
         holder: rows::get::<Option<Uuid>>(row, "incident")?.map(NodeId),
         stop: rows::maybe_json(row, "data")?,
         watched_until: rows::get(row, "at")?,
+        restored_at: rows::get::<Option<i64>>(row, "definition_version")?
+            .and_then(DateTime::from_timestamp_micros),
     })
 }

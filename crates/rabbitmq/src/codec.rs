@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use knarr_model::format::{self, Inbound};
+use knarr_model::headers::MAX_DEPTH;
 use knarr_model::ports::transport::{Delivery, Receipt, Undecodable};
 use knarr_model::topology::ReceiveEndpoint;
 use knarr_model::work::Outgoing;
@@ -17,6 +18,9 @@ use crate::names::short;
 
 /// What is kept of a body that is too large.
 const KEPT: usize = 64 << 10;
+
+/// Stands where a header is nested deeper than is kept.
+const TOO_DEEP: &str = "(nested too deep to be kept)";
 
 /// AMQP's own framing of a header frame beside its table: method and fixed properties.
 const HEADER_FRAME_REST: usize = 2_048;
@@ -67,7 +71,7 @@ pub(crate) fn inbound(
     };
     let content = match dead {
         Some(deaths) => Err(deaths.given_up(&endpoint.name, &headers)),
-        None => read.content.map(std::sync::Arc::new),
+        None => read.content.map(std::sync::Arc::new).map_err(|why| encoded(properties, why)),
     };
     let body = match is_large {
         // A copy, so that the rest is freed.
@@ -88,6 +92,23 @@ pub(crate) fn inbound(
         body,
         size,
         received_at,
+    }
+}
+
+/// A body that cannot be read and is said to be encoded is told so: nothing is ever unpacked here,
+/// so that a small message cannot become a large one.
+fn encoded(properties: &BasicProperties, why: Undecodable) -> Undecodable {
+    let encoding = properties.content_encoding().as_ref().map(|text| text.as_str().trim());
+    let plain = ["", "utf-8", "utf8", "identity"];
+    match encoding.filter(|name| !plain.iter().any(|known| name.eq_ignore_ascii_case(known))) {
+        Some(name) if why.class == Class::Undecodable => {
+            let reason = format!(
+                "its content encoding is {name:?}, and encoded bodies are not read here: {}",
+                why.reason
+            );
+            Undecodable { reason, ..why }
+        }
+        _ => why,
     }
 }
 
@@ -114,15 +135,19 @@ fn died_from(headers: &Headers) -> Option<(String, String)> {
 
 /// A table of header fields, each with its type.
 pub(crate) fn headers_in(table: &FieldTable) -> Headers {
-    Headers(table_in(table))
+    Headers(table_in(table, MAX_DEPTH))
 }
 
-fn table_in(table: &FieldTable) -> BTreeMap<String, HeaderValue> {
-    table.into_iter().map(|(name, value)| (name.to_string(), value_in(value))).collect()
+fn table_in(table: &FieldTable, left: usize) -> BTreeMap<String, HeaderValue> {
+    table.into_iter().map(|(name, value)| (name.to_string(), value_in(value, left))).collect()
 }
 
-fn value_in(value: &AMQPValue) -> HeaderValue {
+/// A value with at most so many levels of lists and tables: a row with more could not be read back.
+fn value_in(value: &AMQPValue, left: usize) -> HeaderValue {
     match value {
+        AMQPValue::FieldArray(_) | AMQPValue::FieldTable(_) if left == 0 => {
+            HeaderValue::from(TOO_DEEP)
+        }
         AMQPValue::Boolean(value) => HeaderValue::Bool(*value),
         AMQPValue::ShortShortInt(value) => HeaderValue::I8(*value),
         AMQPValue::ShortShortUInt(value) => HeaderValue::U8(*value),
@@ -142,11 +167,11 @@ fn value_in(value: &AMQPValue) -> HeaderValue {
             Ok(text) => HeaderValue::Text(text.to_owned()),
             Err(_) => HeaderValue::Bytes(text.as_bytes().to_vec()),
         },
-        AMQPValue::FieldArray(items) => {
-            HeaderValue::List(items.as_slice().iter().map(value_in).collect())
-        }
+        AMQPValue::FieldArray(items) => HeaderValue::List(
+            items.as_slice().iter().map(|item| value_in(item, left - 1)).collect(),
+        ),
         AMQPValue::Timestamp(seconds) => HeaderValue::Timestamp(seconds.cast_signed()),
-        AMQPValue::FieldTable(table) => HeaderValue::Table(table_in(table)),
+        AMQPValue::FieldTable(table) => HeaderValue::Table(table_in(table, left - 1)),
         AMQPValue::ByteArray(bytes) => HeaderValue::Bytes(bytes.as_slice().to_vec()),
         AMQPValue::Void => HeaderValue::Null,
     }
@@ -285,7 +310,54 @@ mod tests {
     #[test]
     fn text_that_is_not_utf_8_stays_bytes() {
         let value = AMQPValue::LongString(vec![0xff, 0xfe].into());
-        assert_eq!(value_in(&value), HeaderValue::Bytes(vec![0xff, 0xfe]));
+        assert_eq!(value_in(&value, 1), HeaderValue::Bytes(vec![0xff, 0xfe]));
+    }
+
+    #[test]
+    fn row_077_tables_in_tables_are_kept_to_the_depth_that_a_row_can_hold() {
+        for depth in [1, MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1, 500] {
+            let mut value = AMQPValue::LongString("bottom".into());
+            for level in 0..depth {
+                value = if level % 2 == 0 {
+                    AMQPValue::FieldArray(FieldArray::from(vec![value]))
+                } else {
+                    let mut table = FieldTable::default();
+                    table.insert("t".into(), value);
+                    AMQPValue::FieldTable(table)
+                };
+            }
+            let mut table = FieldTable::default();
+            table.insert("deep".into(), value);
+            let headers = headers_in(&table);
+            let mut shallow = headers.clone();
+            shallow.drop_deep();
+            assert_eq!(shallow, headers, "depth {depth}: a stored row could not be read back");
+            let text = format!("{headers:?}");
+            assert_eq!(text.contains("bottom"), depth <= MAX_DEPTH, "depth {depth}: {text}");
+            assert_eq!(text.contains(TOO_DEEP), depth > MAX_DEPTH, "depth {depth}: {text}");
+        }
+    }
+
+    #[test]
+    fn row_072_an_encoded_body_is_told_as_what_it_is_and_a_plain_one_is_not() {
+        let why = |class| Undecodable { class, reason: "the body is not JSON".to_owned() };
+        let told = |name: &str, class| {
+            let properties = BasicProperties::default().with_content_encoding(name.into());
+            encoded(&properties, why(class)).reason
+        };
+        for name in ["gzip", "br", "x\r\ny"] {
+            let told = told(name, Class::Undecodable);
+            assert!(told.contains(&format!("{name:?}")) && told.contains("not JSON"), "{told}");
+            assert_eq!(told.lines().count(), 1);
+        }
+        for name in ["", "utf-8", "UTF8", "identity"] {
+            assert_eq!(told(name, Class::Undecodable), "the body is not JSON");
+        }
+        assert_eq!(told("gzip", Class::UnknownType), "the body is not JSON");
+        assert_eq!(
+            encoded(&BasicProperties::default(), why(Class::Undecodable)),
+            why(Class::Undecodable)
+        );
     }
 
     #[test]

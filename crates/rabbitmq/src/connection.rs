@@ -9,7 +9,7 @@ use knarr_model::CancellationToken;
 use knarr_model::ports::Clock;
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
-use lapin::{Connect as _, Connection, ConnectionProperties, Event};
+use lapin::{Connection, ConnectionProperties, Event};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, watch};
@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use crate::address::Broker;
 use crate::settings::Settings;
+use crate::stream;
 
 /// How often a connection is looked at, since the client does not tell when it is lost.
 const LOOK: Duration = Duration::from_millis(200);
@@ -254,8 +255,7 @@ impl Supervisor {
                 key: identity.key.clone().into_bytes(),
             }),
         };
-        let runtime = lapin::runtime::default_runtime()?;
-        uri.connect_with_config(properties, tls, runtime).await
+        stream::connect(uri, properties, tls).await
     }
 
     /// Returns when the connection is lost or is to be closed.

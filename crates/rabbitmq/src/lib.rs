@@ -6,6 +6,7 @@
 
 mod address;
 mod broken;
+mod check;
 mod codec;
 mod confirms;
 mod connection;
@@ -20,9 +21,11 @@ mod pump;
 mod settings;
 mod settle;
 mod standing;
+mod stream;
 mod tags;
 mod topology;
 mod transport;
+mod wash;
 
-pub use settings::{Identity, Settings};
+pub use settings::{Identity, Part, Settings};
 pub use transport::Transport;

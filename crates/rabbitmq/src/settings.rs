@@ -47,6 +47,19 @@ pub struct Settings {
     pub no_progress: Duration,
 }
 
+/// A part of the settings that may be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The broker's URL.
+    Url,
+    /// Whom we trust.
+    Authorities,
+    /// Our certificate.
+    Certificate,
+    /// Its key.
+    Key,
+}
+
 impl Settings {
     /// The defaults for the broker at `url`.
     pub fn new(url: impl Into<String>) -> Self {

@@ -203,7 +203,7 @@ impl<M: Machine> Standing<M> {
             },
             machine: self.data.as_ref(),
         };
-        let scene = self.scene(cause, event, book.applied);
+        let scene = self.scene(cause, event);
         opening.run(scene, book).map_err(|stop| match stop {
             Stop::Broken(errors) => Verdict::Broken(errors),
             Stop::Failed(errors) => Verdict::RunFailed { class: Class::Failed, errors },
@@ -286,14 +286,13 @@ impl<M: Machine> Standing<M> {
         Verdict::Ignored
     }
 
-    fn scene(&self, cause: &Cause, event: &Event<'_>, seq: i64) -> Scene {
+    fn scene(&self, cause: &Cause, event: &Event<'_>) -> Scene {
         Scene {
             saga: self.machinery.name.clone(),
             instance: self.id,
             run: self.run,
             cause: cause.id,
             at: cause.at,
-            seq,
             headers: match event {
                 Event::Message(envelope) => Some(envelope.headers.clone()),
                 _ => None,

@@ -152,6 +152,10 @@ impl<M: Machine> Definition for Defined<M> {
         })
     }
 
+    fn has_state(&self, state: &str) -> bool {
+        matches!(state, FINAL | PURGED) || M::State::from_name(state).is_some()
+    }
+
     fn open(&self, id: InstanceId, stored: Option<&Instance>) -> Result<Box<dyn Live>, String> {
         let Some(stored) = stored else {
             return Ok(Box::new(Standing::nowhere(self.0.clone(), id, 1, 0)));

@@ -66,6 +66,9 @@ pub trait Definition: Send + Sync {
     /// [`BadMessage`] when no type fits or the payload does not.
     fn correlate(&self, envelope: &Envelope) -> Result<Correlated, BadMessage>;
 
+    /// Whether it has this state, so that it can take up instances that are in it.
+    fn has_state(&self, state: &str) -> bool;
+
     /// Takes an instance up for deciding; `stored` is `None` when there is no row.
     ///
     /// # Errors

@@ -30,8 +30,6 @@ pub(crate) struct Scene {
     pub(crate) run: u32,
     pub(crate) cause: MessageId,
     pub(crate) at: DateTime<Utc>,
-    /// The number that this step gets among the instance's applied messages.
-    pub(crate) seq: i64,
     /// Headers of the message that is being decided; `None` when the event is no message.
     pub(crate) headers: Option<Headers>,
 }
@@ -102,7 +100,6 @@ impl<M> Effects<M> {
             run: 1,
             cause: MessageId(Uuid::nil()),
             at,
-            seq: 1,
             headers: Some(Headers::new()),
         };
         Effects::new(scene, Book::default())
@@ -166,14 +163,9 @@ impl<M> Effects<M> {
     /// Asks an activity; the answer comes back as `done::<C>()`, or as `failed::<C>()`.
     pub fn run<C: Call>(&mut self, call: C) -> Asking<'_> {
         let index = next(&mut self.counts.calls);
-        let token = RowId(derived_id(&[
-            b"call",
-            self.scene.saga.as_bytes(),
-            self.scene.instance.as_bytes(),
-            &self.scene.run.to_be_bytes(),
-            &self.scene.seq.to_be_bytes(),
-            &index.to_be_bytes(),
-        ]));
+        // By what caused it, not by its place in the history: after a restore the place may be
+        // another call's, and the same cause asks the same again.
+        let token = RowId(self.derive(b"call", index));
         let payload = self.json(&call, C::name());
         self.book.calls.push(OpenCall { call: C::name().to_owned(), token });
         self.asked.push(Effect::Call(effect::Call {

@@ -170,6 +170,10 @@ impl Definition for Watched {
         self.inner.is_ordered()
     }
 
+    fn has_state(&self, state: &str) -> bool {
+        self.inner.has_state(state)
+    }
+
     fn failures(&self) -> FailurePolicy {
         self.inner.failures()
     }

@@ -40,6 +40,7 @@ async fn view(shown: &Shown, row: EndpointRow) -> EndpointView {
         epoch: row.epoch,
         stop: row.stop.map(StopView::of),
         holder: row.holder.map(|node| node.0),
+        restored_at: row.restored_at,
         depth: known.map(|depth| depth.ready),
         consumers: known.map(|depth| depth.consumers),
         problem,

@@ -195,6 +195,7 @@ impl Records for Doors {
             holder,
             stop: None,
             watched_until: None,
+            restored_at: None,
         }])
     }
 

@@ -61,6 +61,7 @@ pub(crate) fn endpoint(state: EndpointState) -> EndpointRow {
         holder: None,
         stop: None,
         watched_until: None,
+        restored_at: None,
     }
 }
 

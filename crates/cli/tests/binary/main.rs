@@ -3,5 +3,6 @@
 mod demo;
 mod program;
 mod serving;
+mod settings;
 mod steering;
 mod wrong;

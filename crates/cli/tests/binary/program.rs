@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// No wait takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What is wrong from the start is told by then.
+const SOON: Duration = Duration::from_secs(10);
+
 /// What a verb that has ended said.
 #[derive(Debug)]
 pub(crate) struct Said {
@@ -34,6 +37,24 @@ pub(crate) fn knarr(folder: &Path, arguments: &[&str]) -> Command {
 /// Runs a verb to its end.
 pub(crate) fn said(mut command: Command) -> Said {
     let output = command.stdin(Stdio::null()).output().expect("the binary runs");
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).expect("text"),
+        err: String::from_utf8(output.stderr).expect("text"),
+    }
+}
+
+/// As [`said`] of a verb that ends at once; ended if it does not.
+pub(crate) fn said_soon(mut command: Command) -> Said {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    let began = now();
+    while child.try_wait().expect("our own child").is_none() && began.elapsed() < SOON {
+        pause();
+    }
+    // Of no consequence for one that has ended.
+    let _ended = child.kill();
+    let output = child.wait_with_output().expect("its output");
     Said {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8(output.stdout).expect("text"),

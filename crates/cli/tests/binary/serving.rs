@@ -117,6 +117,37 @@ fn a_server_whose_store_is_away_waits_and_can_be_stopped_meanwhile() {
     assert!(!heard.contains("s3cret"), "{heard}");
 }
 
+#[test]
+fn row_113_after_a_restore_a_file_goes_on_at_an_epoch_that_nobody_has_had() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = ("KNARR_ADMIN_TOKEN", "0123456789abcdef");
+    let epoch = |flags: &[&str]| {
+        let mut command = knarr(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
+        let mut server = Running::start({
+            command.args(flags).env(token.0, token.1);
+            command
+        });
+        let address = server.told("admin API: ");
+        server.told("INFO ready");
+        let mut list = knarr(folder.path(), &["endpoints", "list", "--json"]);
+        list.env("KNARR_SERVER", &address).env("KNARR_TOKEN", token.1);
+        let listed = said(list).out;
+        server.signal("-TERM");
+        let (status, _, heard) = server.end();
+        assert!(status.success(), "{heard}");
+        let (_, after) = listed.split_once("\"epoch\":").expect("an epoch");
+        let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+        (digits.parse::<u64>().expect("a number"), listed.contains("restoredAt"), heard)
+    };
+    let (before, was_restored, _) = epoch(&[]);
+    assert!(before < 100 && !was_restored);
+    let (restored, is_restored, heard) = epoch(&["--after-restore"]);
+    assert!(restored > 1_700_000_000 && is_restored, "{restored}");
+    assert!(heard.contains("after a restore: 0 runs are taken up"), "{heard}");
+    let (again, still, heard) = epoch(&[]);
+    assert_eq!((again, still), (restored, true), "and stays there: {heard}");
+}
+
 /// The answer to a GET, head and body.
 fn get(address: &str, path: &str) -> String {
     use std::io::{Read, Write};

@@ -59,10 +59,18 @@ fn look_for_newer(shared: &Shared) {
         let Some((count, needed)) = serving.waits.newer(before, now) else { continue };
         all += count;
         let ours = serving.saga.version();
-        tracing::warn!(
-            %endpoint, count,
-            "messages wait for a process with definition version {needed}; this one has {ours}"
-        );
+        if needed > ours {
+            tracing::warn!(
+                %endpoint, count,
+                "messages wait for a process with definition version {needed}; this one has {ours}"
+            );
+        } else {
+            tracing::warn!(
+                %endpoint, count,
+                "messages wait for a process that knows the states of their instances: \
+                 definition version {ours} here does not"
+            );
+        }
     }
     shared.counters.newer_definition.set(all);
 }

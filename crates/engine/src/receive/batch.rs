@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use knarr_guard::{Admission, Blocks};
 use knarr_model::commit::{Key, Origin};
+use knarr_model::durations::later;
 use knarr_model::ports::crash::Intent;
 use knarr_model::ports::spawn::LaneThread;
 use knarr_model::ports::store::{Load, Loaded, StoreError};
@@ -203,7 +204,8 @@ impl Batches {
         let asked = load.instances.clone();
         let loaded = self.shared.ports.store.load(load).await?;
         let (cap, now) = (self.shared.settings.parked_cap, self.shared.ports.clock.now());
-        self.serving.waits.note(&asked, &loaded, cap, self.serving.saga.version(), now);
+        let serving = &self.serving;
+        serving.waits.note(&asked, &loaded, cap, |stored| serving.reads(stored), now);
         Ok(loaded)
     }
 
@@ -270,13 +272,16 @@ impl Batches {
         blocks: Arc<Blocks>,
         round: &mut Round,
     ) -> Result<(Vec<Incoming>, Decided), Next> {
+        let now = self.shared.ports.clock.now();
+        let flagged = self.shared.settings.retention.journal;
         let situation = Situation {
+            restored_at: loaded.endpoint.restored_at.filter(|at| later(*at, flagged) > now),
             endpoint: self.serving.endpoint.name.clone(),
             saga: self.serving.saga.clone(),
             loaded,
             origins: round.origins.clone(),
             forced: round.forced.clone(),
-            now: self.shared.ports.clock.now(),
+            now,
             sender: Sender {
                 address: self.shared.ports.transport.address(&self.serving.endpoint.name),
                 host: self.shared.host.clone(),

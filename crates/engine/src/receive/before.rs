@@ -1,4 +1,4 @@
-//! What is known before the machine is asked: releases, tombstones, blocks, suspects, newer versions.
+//! What is known before the machine is asked: releases, tombstones, blocks, suspects, other versions.
 
 use knarr_guard::Met;
 use knarr_guard::release::RELEASE;
@@ -11,8 +11,8 @@ use super::fold::{Fold, Forced};
 use super::settle::{self, hex};
 use crate::delivery::{Body, Incoming, Source};
 
-/// How long a row of a newer definition waits before it is offered again.
-const NEWER_DEFINITION_DELAY: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long a row of another definition waits before it is offered again.
+const OTHER_DEFINITION_DELAY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Whether a person let this message go. Only the guard makes a row under the message's own id.
 fn is_released(incoming: &Incoming) -> bool {
@@ -111,23 +111,28 @@ pub(super) fn not_tried(
     }
 }
 
-/// A newer definition wrote the instance: the message waits for a node that knows it.
-pub(super) fn newer_definition(
+/// Another definition wrote the instance, a newer one or one with other states: the message waits
+/// for a node that knows it. That this one does not is nobody's failure.
+pub(super) fn other_definition(
     fold: &mut Fold<'_>,
     incoming: &Incoming,
     instance: InstanceId,
 ) -> Option<Fate> {
     let stored = fold.at.loaded.instances.get(&instance)?;
     let (theirs, ours) = (stored.definition_version, fold.at.saga.version());
-    if theirs <= ours {
+    let error = if theirs > ours {
+        format!("needs definition version {theirs}, this node has {ours}")
+    } else if !fold.at.saga.has_state(&stored.state) {
+        let state = &stored.state;
+        format!("its instance is in state `{state}`, which definition version {ours} does not have")
+    } else {
         return None;
-    }
-    let error = format!("needs definition version {theirs}, this node has {ours}");
-    let due = fold.at.now + NEWER_DEFINITION_DELAY;
+    };
+    let due = fold.at.now + OTHER_DEFINITION_DELAY;
     let reason = ParkedReason::Retry;
     let attempt = incoming.failures();
     fold.park(incoming, Some(instance), reason, Some(due), attempt, Some(error));
-    // The row belongs to the newer definition: this one leaves it as it is.
+    // The row belongs to the other definition: this one leaves it as it is.
     fold.draft(Some(instance)).changed = false;
     Some(Fate { key: Some(instance), kind: FateKind::Parked })
 }

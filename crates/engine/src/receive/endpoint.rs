@@ -124,7 +124,7 @@ async fn look_again(shared: &Shared, serving: &Serving) {
     match shared.ports.store.load(load).await {
         Ok(loaded) => {
             let (cap, now) = (shared.settings.parked_cap, shared.ports.clock.now());
-            serving.waits.note(&instances, &loaded, cap, serving.saga.version(), now);
+            serving.waits.note(&instances, &loaded, cap, |stored| serving.reads(stored), now);
         }
         Err(error) => tracing::warn!("cannot see what waits: {error}"),
     }

@@ -33,6 +33,9 @@ pub(crate) struct Situation {
     pub(crate) publish_faults: bool,
     /// Whether copies of set-aside messages go to `<endpoint>_error`.
     pub(crate) mirror_errors: bool,
+    /// When the store came back from a backup, unless that is so long ago that nobody would still
+    /// write to what was lost with it.
+    pub(crate) restored_at: Option<DateTime<Utc>>,
     /// What may not start.
     pub(crate) blocks: std::sync::Arc<Blocks>,
 }

@@ -8,7 +8,7 @@ use knarr_model::{Class, Instance, InstanceId, MessageId, Slice};
 use knarr_saga::definition::{BadMessage, Cause, Correlated, Decision, Event, Target, Verdict};
 
 use super::apply::apply;
-use super::before::{after_purge, beyond_the_bound, newer_definition, not_tried, release_of};
+use super::before::{after_purge, beyond_the_bound, not_tried, other_definition, release_of};
 use super::fate::{Fate, FateKind, event_name};
 use super::fold::{Fold, Forced, Situation};
 use super::settle;
@@ -154,7 +154,7 @@ fn decide_for(fold: &mut Fold<'_>, incoming: &Incoming, instance: InstanceId) ->
         fold.park(incoming, key, ParkedReason::Held, due, incoming.failures(), None);
         return Fate { key, kind: FateKind::Parked };
     }
-    if let Some(fate) = newer_definition(fold, incoming, instance) {
+    if let Some(fate) = other_definition(fold, incoming, instance) {
         return fate;
     }
     if let Some(fate) = not_tried(fold, incoming, instance) {
@@ -247,6 +247,12 @@ fn conclude(
             apply(fold, incoming, instance, decision);
             Fate { key, kind: FateKind::Applied }
         }
+        // Nobody has the instance, and the table throws such messages away.
+        Verdict::Ignored
+            if is_message(incoming) && !fold.exists(instance) && was_restored(fold) =>
+        {
+            missing(fold, incoming, key, &decision.event, &knarr_model::RetryPolicy::none())
+        }
         Verdict::Ignored => {
             // The token of an ignored call's or timer's end has left the book.
             let changed = fold.live(instance).is_ok_and(|live| live.is_changed());
@@ -309,6 +315,7 @@ fn nobodys(fold: &mut Fold<'_>, incoming: &Incoming, correlated: &Correlated) ->
     let verdict = nowhere.map(|mut live| live.decide(&cause, &event(incoming, None)).verdict);
     let policy = match verdict {
         Ok(Verdict::Missing(policy)) => policy,
+        Ok(Verdict::Ignored) if was_restored(fold) => knarr_model::RetryPolicy::none(),
         Ok(Verdict::Ignored) => {
             let row = fold.journal(incoming, &correlated.event, None, None, Outcome::Ignored);
             fold.finish(incoming, None, Some(row));
@@ -317,6 +324,15 @@ fn nobodys(fold: &mut Fold<'_>, incoming: &Incoming, correlated: &Correlated) ->
         _ => knarr_model::RetryPolicy::fixed(6, MISSING_DELAY),
     };
     missing(fold, incoming, None, &correlated.event, &policy)
+}
+
+fn is_message(incoming: &Incoming) -> bool {
+    matches!(incoming.body, Body::Message { .. })
+}
+
+/// Whether the store came back from a backup: then what nobody knows may be what was lost.
+fn was_restored(fold: &Fold<'_>) -> bool {
+    fold.at.restored_at.is_some()
 }
 
 /// The instance does not exist: the message waits for it, then is set aside.
@@ -329,10 +345,15 @@ fn missing(
 ) -> Fate {
     let attempt = incoming.misses() + 1;
     let spread = settle::spread(incoming.id);
-    let reason = match instance {
+    let mut reason = match instance {
         Some(id) => format!("{event} is for instance {id}, which does not exist"),
         None => format!("{event} names a business key that no instance has"),
     };
+    if let Some(at) = fold.at.restored_at {
+        let at = at.format("%Y-%m-%d %H:%M:%S UTC");
+        let lost = "what had begun after its backup was made is not known here";
+        reason = format!("{reason}: the store was restored on {at}, and {lost}");
+    }
     match judge(policy, attempt, Class::Missing, spread) {
         Judgement::Again(delay) => {
             let due = Some(later(fold.at.now, delay));

@@ -1,5 +1,7 @@
 //! Orders about endpoints: halt, pause, resume; and a message sent to one by hand.
 
+use std::collections::BTreeSet;
+
 use knarr_model::ports::StoreError;
 use knarr_model::ports::guard::Plan;
 use knarr_model::{MessageId, Name};
@@ -64,6 +66,28 @@ impl Desk {
         let called = Called::on("resume", &**endpoint);
         self.ask(&at, at.ask(endpoint), called, move |scene, at| halt::resume(scene, at, probe))
             .await
+    }
+
+    /// The store came back from a backup: every endpoint that it has, and these, go on at numbers
+    /// that were never given out. To be asked before this process serves.
+    ///
+    /// # Errors
+    /// As [`Desk::halt`].
+    pub async fn after_restore(
+        &self,
+        order: &Order,
+        served: &[Name],
+    ) -> Result<Vec<Answer>, Error> {
+        let known = self.doors.records.endpoints().await?;
+        let all: BTreeSet<Name> =
+            known.into_iter().map(|row| row.name).chain(served.iter().cloned()).collect();
+        let mut answers = Vec::new();
+        for endpoint in all {
+            let at = self.moment(order);
+            let called = Called::on("after-restore", &*endpoint);
+            answers.push(self.ask(&at, at.ask(&endpoint), called, halt::after_restore).await?);
+        }
+        Ok(answers)
     }
 
     /// Notes that somebody sent a message by hand, once the broker has it; a dry order only asks

@@ -151,6 +151,7 @@ fn brokers_and_stores_are_known_by_their_scheme() {
 
 #[test]
 fn a_certificate_for_the_broker_needs_its_key_and_the_key_its_certificate() {
+    // On the embedded default nobody is asked for it, so that its form is all that is looked at.
     let certificate = ("KNARR_BROKER_CERTIFICATE", "-----BEGIN CERTIFICATE-----");
     let key = ("KNARR_BROKER_KEY", "-----BEGIN PRIVATE KEY-----");
     let config = config(&[certificate, key]).expect("right");
@@ -224,6 +225,13 @@ fn levels_and_forms_of_the_log_are_read() {
         assert!(filter(text).contains("lapin=off"), "{text}: {}", filter(text));
     }
     assert!(!filter("info,lapin=warn").contains("lapin=off"));
+    for text in ["lapin", "lapin=trace", "trace,lapin=DEBUG", " lapin::io_loop=5", "lapin[x]=trace"]
+    {
+        let filter = filter(text);
+        let own: Vec<&str> = filter.split(',').filter(|part| part.contains("lapin")).collect();
+        assert!(own.iter().all(|part| part.ends_with("=info")), "{text}: {filter}");
+    }
+    assert!(filter("info,lapin=warn").contains("lapin=warn"));
     let bad = values(&[], &[], &[("KNARR_LOG", "info,=x"), ("KNARR_LOG_FORMAT", "xml")]);
     let told: Vec<String> = log(&bad).expect_err("wrong").iter().map(ToString::to_string).collect();
     assert!(told[0].starts_with("KNARR_LOG: ") && told[1].starts_with("KNARR_LOG_FORMAT: "));

@@ -9,6 +9,7 @@ use knarr_admin::{Token, Tokens};
 use knarr_guard::BreakerSettings;
 use knarr_model::durations::parse_duration;
 use knarr_model::topology::{Declare, QueueKind, ReceiveEndpoint, Subscription, WithoutId};
+use knarr_rabbitmq::Part;
 use tracing_subscriber::EnvFilter;
 
 use super::parse;
@@ -76,6 +77,9 @@ impl Config {
         let tokens = tokens(values, &mut wrongs);
         let engine = engine(values, &mut wrongs);
         let endpoint = endpoint(values, &engine, &mut wrongs);
+        if wrongs.is_empty() {
+            wrongs.extend(reached(&broker, &broker_tls, &store));
+        }
         if let (Some(BrokerAt::Embedded), Some(StoreAt::Postgres { .. })) = (&broker, &store) {
             wrongs.push(Wrong::new(
                 "KNARR_BROKER",
@@ -184,6 +188,35 @@ fn store(values: &Values, data_dir: &Path) -> Result<StoreAt, Wrong> {
             "is neither sqlite:PATH nor postgres://user:password@host:port/database",
         )),
     }
+}
+
+/// What broker and store themselves say of where they are and of how they are reached.
+fn reached(broker: &Option<BrokerAt>, tls: &BrokerTls, store: &Option<StoreAt>) -> Vec<Wrong> {
+    let mut wrongs = Vec::new();
+    if let Some(BrokerAt::Amqp(url)) = broker {
+        let mut settings = knarr_rabbitmq::Settings::new(url);
+        settings.authorities = tls.authorities.clone();
+        settings.identity = tls.identity.clone();
+        wrongs.extend(settings.findings().into_iter().map(|(part, why)| {
+            let name = match part {
+                Part::Url => "KNARR_BROKER",
+                Part::Authorities => "KNARR_BROKER_CA",
+                Part::Certificate => "KNARR_BROKER_CERTIFICATE",
+                Part::Key => "KNARR_BROKER_KEY",
+            };
+            Wrong::new(name, why)
+        }));
+    }
+    if let Some(StoreAt::Postgres { url, schema, .. }) = store
+        && let Err(error) = knarr_postgres::Settings::new(url).schema(schema).check()
+    {
+        let name = match error {
+            knarr_postgres::Error::SchemaName(_) => "KNARR_SCHEMA",
+            _ => "KNARR_STORE",
+        };
+        wrongs.push(Wrong::new(name, error));
+    }
+    wrongs
 }
 
 fn listen(values: &Values) -> Result<SocketAddr, Wrong> {
@@ -343,6 +376,21 @@ fn endpoint(
     }
 }
 
+/// A directive as it was given; below INFO the broker's client writes whole frames into the log, the
+/// password among them, so it is never asked for more.
+fn without_frames(directive: &str) -> String {
+    const QUIET: [&str; 7] = ["off", "error", "warn", "info", "0", "1", "2"];
+    let trimmed = directive.trim();
+    if !trimmed.starts_with("lapin") {
+        return directive.to_owned();
+    }
+    let (target, level) = trimmed.rsplit_once('=').unwrap_or((trimmed, "trace"));
+    match QUIET.iter().any(|quiet| level.trim().eq_ignore_ascii_case(quiet)) {
+        true => directive.to_owned(),
+        false => format!("{target}=info"),
+    }
+}
+
 /// What is logged and how.
 pub(crate) fn log(values: &Values) -> Result<(EnvFilter, LogFormat), Vec<Wrong>> {
     let mut wrongs = Vec::new();
@@ -350,7 +398,8 @@ pub(crate) fn log(values: &Values) -> Result<(EnvFilter, LogFormat), Vec<Wrong>>
     // What the broker's client says of a lost connection, the transport says once and plainly; and
     // it writes the bodies of returned messages into the log.
     let quiet = if text.contains("lapin") { "" } else { ",lapin=off" };
-    let filter = EnvFilter::from_str(&format!("{text}{quiet}")).map_err(|error| {
+    let heard: Vec<String> = text.split(',').map(without_frames).collect();
+    let filter = EnvFilter::from_str(&format!("{}{quiet}", heard.join(","))).map_err(|error| {
         Wrong::new("KNARR_LOG", format!("`{text}` cannot be read: {error}; write for example info"))
     });
     let words = [("human", LogFormat::Human), ("json", LogFormat::Json)];

@@ -12,6 +12,10 @@ pub(crate) struct Args {
     /// Take the store's schema and the sagas' own tables as they are; older ones are refused
     #[arg(long)]
     no_migrate: bool,
+    /// The store was restored from a backup: everything goes on at new epochs, and messages for what
+    /// was lost are set aside. Once, at the first start; stop all other processes before
+    #[arg(long)]
+    after_restore: bool,
     #[command(flatten)]
     flags: Flags,
 }
@@ -23,7 +27,8 @@ pub(crate) async fn run(app: App, args: Args) -> Result<(), Error> {
     }
     let (laid, config) = app.resolve(&args.flags.settings())?;
     let stop = signals::stop_signal()?;
-    run_until(laid, config, Start { migrate: !args.no_migrate }, stop, tell_console).await?;
+    let start = Start { migrate: !args.no_migrate, after_restore: args.after_restore };
+    run_until(laid, config, start, stop, tell_console).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -138,8 +138,17 @@ impl Payload {
             )));
         }
         let value: Value = serde_json::from_str(raw.get())
-            .map_err(|error| undecodable(format!("{what} cannot be read: {error}")))?;
+            .map_err(|error| undecodable(format!("{what} cannot be read: {}", told(&error))))?;
         Ok(Payload { message: Arc::from(raw.to_owned()), digest: Digest::of_value(&value) })
+    }
+}
+
+/// What is wrong with a piece of JSON, for people.
+pub(super) fn told(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.strip_prefix("recursion limit exceeded") {
+        Some(place) => format!("it is nested deeper than 127 levels{place}"),
+        None => text,
     }
 }
 

@@ -131,7 +131,7 @@ fn decode(inbound: &Inbound<'_>) -> Decoded {
     {
         return by_format(inbound, &media, &relaxed, &object);
     }
-    Decoded::nothing(undecodable(format!("the body is not JSON: {error}")))
+    Decoded::nothing(undecodable(format!("the body is not JSON: {}", json::told(&error))))
 }
 
 fn by_format(inbound: &Inbound<'_>, media: &Media, text: &str, object: &Object<'_>) -> Decoded {

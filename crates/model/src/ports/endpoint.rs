@@ -62,6 +62,10 @@ pub struct EndpointRow {
     /// changes it.
     #[serde(default)]
     pub watched_until: Option<DateTime<Utc>>,
+    /// When the store was last brought back from a backup: of what came in between nothing is known
+    /// here.
+    #[serde(default)]
+    pub restored_at: Option<DateTime<Utc>>,
 }
 
 /// Why an endpoint does not flow.

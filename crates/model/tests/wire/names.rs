@@ -79,3 +79,12 @@ fn a_message_type_knows_its_urn_and_exchange() {
     let fault = TypeName::new("MassTransit", "Fault").with_args(vec![OrderSubmitted::type_name()]);
     assert_eq!(fault.exchange(), "MassTransit:Fault--Shop.Contracts:OrderSubmitted--");
 }
+
+#[test]
+fn row_077_a_name_with_line_breaks_is_no_type() {
+    for text in ["A\r\nB:C", "urn:message:A:B\n", "A.B[[C.D\u{7}]]", "A:\u{0}"] {
+        let bad = TypeName::parse(text).expect_err("nothing can be sent to it");
+        assert!(bad.to_string().contains("control characters"), "{bad}");
+    }
+    assert!(TypeName::parse("Größe:Straße").is_ok());
+}

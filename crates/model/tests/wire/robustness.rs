@@ -65,6 +65,8 @@ fn any_header() -> impl Strategy<Value = HeaderValue> {
         any::<u8>().prop_map(HeaderValue::U8),
         any::<i64>().prop_map(HeaderValue::I64),
         any::<f64>().prop_map(HeaderValue::F64),
+        prop::num::f64::ANY.prop_map(HeaderValue::F64),
+        prop::num::f32::ANY.prop_map(HeaderValue::F32),
         any::<i64>().prop_map(HeaderValue::Timestamp),
         (any::<u8>(), any::<i32>())
             .prop_map(|(scale, unscaled)| HeaderValue::Decimal { scale, unscaled }),
@@ -149,21 +151,21 @@ fn check(wire: &Wire) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_without_a_panic(
+    fn row_070_any_bytes_are_read_without_a_panic(
         wire in any_wire(prop::collection::vec(any::<u8>(), 0..200)),
     ) {
         check(&wire)?;
     }
 
     #[test]
-    fn any_json_is_read_without_a_panic(
+    fn row_070_any_json_is_read_without_a_panic(
         wire in any_wire(any_json().prop_map(|value| value.to_string().into_bytes())),
     ) {
         check(&wire)?;
     }
 
     #[test]
-    fn a_damaged_envelope_is_read_without_a_panic(
+    fn row_070_a_damaged_envelope_is_read_without_a_panic(
         at in any::<prop::sample::Index>(),
         with in prop::collection::vec(any::<u8>(), 0..3),
         cut in 0usize..3,
@@ -179,7 +181,7 @@ proptest! {
 }
 
 #[test]
-fn depth_is_refused_and_never_exhausts_the_stack() {
+fn row_071_depth_is_refused_and_never_exhausts_the_stack() {
     let depth = 200_000;
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let deep = format!("{}1{}", open.repeat(depth), close.repeat(depth));

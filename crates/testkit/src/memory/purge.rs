@@ -17,6 +17,7 @@ pub(super) fn new_endpoint(name: &Name) -> EndpointRow {
         stop: None,
         holder: None,
         watched_until: None,
+        restored_at: None,
     }
 }
 

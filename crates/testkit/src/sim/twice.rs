@@ -44,6 +44,10 @@ impl Definition for Twice {
         self.inner.is_ordered()
     }
 
+    fn has_state(&self, state: &str) -> bool {
+        self.inner.has_state(state)
+    }
+
     fn migrations(&self) -> Vec<Script> {
         self.inner.migrations()
     }

@@ -15,7 +15,7 @@ pub(super) fn ask(fold: &mut Fold<'_>, saved: &Instance, context: &Context, call
         run: saved.run,
         call: call.call,
         payload: call.payload,
-        // The token is derived from (saga, instance, run, journal seq, effect index).
+        // The token is derived from (saga, instance, run, cause, effect index).
         idempotency_key: call.token.0,
         attempt: 0,
         claims: 0,
