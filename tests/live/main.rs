@@ -23,6 +23,7 @@ mod script;
 mod serving;
 mod starts;
 mod stored;
+mod traces;
 mod verdicts;
 mod wire;
 mod world;

@@ -21,6 +21,7 @@ mod races;
 mod recover;
 mod retention;
 mod rows;
+mod spans;
 mod stops;
 mod timers;
 mod unclaimed;

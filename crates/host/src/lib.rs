@@ -52,6 +52,7 @@ mod server;
 mod signals;
 mod spawn;
 mod standing;
+mod telemetry;
 mod token_file;
 mod verbs;
 

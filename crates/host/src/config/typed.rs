@@ -11,9 +11,11 @@ use knarr_model::durations::parse_duration;
 use knarr_model::topology::{Declare, QueueKind, ReceiveEndpoint, Subscription, WithoutId};
 use tracing_subscriber::EnvFilter;
 
+use super::otlp::otlp;
 use super::parse;
 use super::values::Values;
 use super::wrong::Wrong;
+use crate::telemetry::Plan;
 
 /// Where messages come from.
 #[derive(Clone)]
@@ -60,6 +62,8 @@ pub(crate) struct Config {
     /// Those of the file, the admin's not among them.
     pub(crate) tokens: Tokens,
     pub(crate) engine: knarr_engine::Settings,
+    /// None without a collector.
+    pub(crate) telemetry: Option<Plan>,
     endpoint: ReceiveEndpoint,
 }
 
@@ -76,6 +80,7 @@ impl Config {
         let tokens = tokens(values, &mut wrongs);
         let engine = engine(values, &mut wrongs);
         let endpoint = endpoint(values, &engine, &mut wrongs);
+        let telemetry = otlp(values, &mut wrongs);
         if let (Some(BrokerAt::Embedded), Some(StoreAt::Postgres { .. })) = (&broker, &store) {
             wrongs.push(Wrong::new(
                 "KNARR_BROKER",
@@ -100,6 +105,7 @@ impl Config {
                     token,
                     tokens,
                     engine,
+                    telemetry,
                     endpoint,
                 })
             }
