@@ -116,9 +116,9 @@ async fn mt_369_spans_tell_of_message_instance_and_states_under_the_conventions_
         ("knarr.saga", "errand"),
         ("knarr.instance.id", instance.as_str()),
         ("knarr.run", "1"),
-        ("knarr.event", "Begin"),
+        ("knarr.event", "Road:Begin"),
         ("knarr.state.from", "Initial"),
-        ("knarr.state.to", "Open"),
+        ("knarr.state.to", "Fresh"),
         ("knarr.outcome", "applied"),
         ("knarr.attempt", "1"),
     ] {
