@@ -159,6 +159,31 @@ async fn row_063_a_collector_that_is_down_gets_what_still_waits_when_it_is_back(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_traces_that_begin_here_the_share_that_is_asked_for_is_told() {
+    let (folder, sandbox) = (tempfile::tempdir().expect("a folder"), sandbox().await);
+    let collector = Collector::start(Mood::Takes).await;
+    let app = app(folder.path(), &sandbox)
+        .set("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())
+        .set("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+        .set("OTEL_TRACES_SAMPLER_ARG", "0");
+    let mut house = House::open(app).await.expect("it starts");
+    let left_out = house.submit("https://clean.test/").await;
+    assert_eq!(house.verdict().await.scan_id, left_out);
+    let message = json!({ "scanId": uuid::Uuid::new_v4(), "url": "https://clean.test/kept" });
+    let headers = json!({ "traceparent": PARENT });
+    house.send_with("Knarr.UrlScan:SubmitUrl", message, headers).await;
+    house.verdict().await;
+    house.close().await;
+    let kept = |span: &SeenSpan| span.trace == PARENT[3..35] || span.name.starts_with("batch ");
+    let spans = collector.spans();
+    assert!(spans.len() > 5 && spans.iter().all(kept), "{spans:#?}");
+    // Those of the trace that is left out know it, and the services hear of it too.
+    let asked = sandbox.requests().into_iter().filter_map(|request| request.traceparent);
+    let flags: BTreeSet<_> = asked.map(|parent| parent[52..].to_owned()).collect();
+    assert_eq!(flags, BTreeSet::from(["-00".to_owned(), "-01".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_still_waits_at_a_stop_is_sent_before_it() {
     let (folder, sandbox) = (tempfile::tempdir().expect("a folder"), sandbox().await);
     let collector = Collector::start(Mood::Takes).await;

@@ -20,12 +20,12 @@ async fn submit(wire: &Wire) {
         exchange: SUBMIT,
         content_type: MASS_TRANSIT,
         headers: vec![("MT-Activity-Id", ACTIVITY)],
-        body: envelope(&uuid::Uuid::new_v4().to_string(), message.clone()),
+        body: envelope(&uuid::Uuid::new_v4().to_string(), message),
         ..Raw::default()
     };
     wire.publish(&from_dotnet).await;
-    let mut message = message;
-    message["scanId"] = json!(uuid::Uuid::new_v4());
+    // Another URL: what is known of the first is not asked for again.
+    let message = json!({ "scanId": uuid::Uuid::new_v4(), "url": "https://suspicious.test/" });
     let raw = Raw {
         exchange: SUBMIT,
         content_type: "application/json",

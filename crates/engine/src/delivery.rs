@@ -193,7 +193,8 @@ impl Incoming {
     /// What is logged while it is decided stands under the ids of its span.
     pub(crate) fn logged(&self) -> tracing::Span {
         match self.span.as_ref().filter(|span| span.is_told()) {
-            Some(Begun { place, .. }) => tracing::info_span!(
+            // Whatever level is logged: a span below it would be left out with its ids.
+            Some(Begun { place, .. }) => tracing::error_span!(
                 "process",
                 trace_id = %place.trace_id(),
                 span_id = %place.span_id(),

@@ -36,7 +36,8 @@ impl Attempted {
     /// What is logged meanwhile, under the ids of the trace.
     pub(super) fn logged(&self, task: &ActivityTask) -> tracing::Span {
         match &self.scope {
-            Some(scope) => tracing::info_span!(
+            // Whatever level is logged: a span below it would be left out with its ids.
+            Some(scope) => tracing::error_span!(
                 "call",
                 call = %task.call,
                 instance = %task.instance,

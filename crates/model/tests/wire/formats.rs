@@ -238,6 +238,34 @@ fn pe_005_without_any_id_the_content_is_the_id_or_the_message_is_set_aside() {
 }
 
 #[test]
+fn mt_369_masstransits_trace_header_is_read_from_the_wire_and_from_the_envelope() {
+    const OTHER_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    let body = |headers: &str| {
+        format!(
+            r#"{{"messageId":"{ID}","messageType":["{SUBMIT_URN}"],"message":{{}},
+               "headers":{{{headers}}}}}"#
+        )
+    };
+    let envelope = |headers: &str| Wire::of("application/vnd.masstransit+json", body(headers));
+    let activity = format!(r#""MT-Activity-Id":"{PARENT}""#);
+    let parent = |wire: Wire| ok(&wire).context().trace_parent;
+    // As MassTransit sends it: on the wire, in the envelope, or both.
+    assert_eq!(parent(envelope("").header("MT-Activity-Id", PARENT)).as_deref(), Some(PARENT));
+    assert_eq!(parent(envelope(&activity)).as_deref(), Some(PARENT));
+    let raw = Wire::of("application/json", "{}").taking(SUBMIT).header("MessageId", ID);
+    assert_eq!(parent(raw.header("mt-activity-id", PARENT)).as_deref(), Some(PARENT));
+    // The W3C's own header goes before it; one that cannot be read does not.
+    let both = envelope(&activity).header("traceparent", OTHER_PARENT);
+    assert_eq!(parent(both).as_deref(), Some(OTHER_PARENT));
+    let broken = envelope(&activity).header("traceparent", "00-1-2-01");
+    assert_eq!(parent(broken).as_deref(), Some(PARENT));
+    // .NET's older ids are no trace context, and what is none goes no further.
+    let older = envelope("").header("MT-Activity-Id", "|7e4d2a1c-4f5b1b2c3d4e5f60.1.");
+    let older = ok(&older.header("tracestate", "vendor=1")).context();
+    assert_eq!((older.trace_parent, older.trace_state), (None, None));
+}
+
+#[test]
 fn a_cloud_event_is_read_with_its_attributes() {
     let wire = event(&format!(
         r#","type":"{SUBMIT}","time":"2026-01-02T03:04:05+01:00","subject":"s","tenant":"north",
