@@ -87,10 +87,22 @@ impl House {
         body
     }
 
+    /// What is no JSON.
+    pub(crate) async fn text(&self, path: &str) -> String {
+        let url = format!("{}{path}", self.server.url());
+        let response = self.web.get(url).send().await.expect("an answer");
+        response.text().await.expect("text")
+    }
+
     /// Sends a message over the API.
     pub(crate) async fn send(&self, name: &str, message: Value) {
+        self.send_with(name, message, json!({})).await;
+    }
+
+    /// Sends a message with headers over the API.
+    pub(crate) async fn send_with(&self, name: &str, message: Value, headers: Value) {
         let url = format!("{}/api/v1/messages", self.server.url());
-        let body = json!({ "type": name, "message": message });
+        let body = json!({ "type": name, "message": message, "headers": headers });
         let (status, body) = self.ask(self.web.post(url).json(&body)).await;
         assert_eq!(status, 200, "{body}");
     }

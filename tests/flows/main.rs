@@ -5,3 +5,4 @@ mod house;
 mod scans;
 mod starts;
 mod stuck;
+mod telemetry;

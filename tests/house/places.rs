@@ -34,8 +34,9 @@ const PLACES: &[Place] = &[
         dirs: &["crates/host"],
         paths: &["reqwest"],
         but: &[],
-        except_in: &["crates/host/src/verbs/operate"],
-        why: "only the operator's client speaks HTTP here, and only to our own admin API",
+        except_in: &["crates/host/src/verbs/operate", "crates/host/src/telemetry/target"],
+        why: "only two speak HTTP here: the operator's client, to our own admin API, and telemetry, \
+              to the operator's collector",
     },
     Place {
         dirs: &["crates/model", "crates/saga", "crates/guard", "crates/engine"],

@@ -29,7 +29,7 @@ fn sampled(sample: &str) -> BTreeSet<String> {
 
 /// Settings that containers get: `      KNARR_LOG: "…"`.
 fn settings(stack: &str) -> Vec<&str> {
-    const OURS: &[&str] = &["KNARR_", "VIRUSTOTAL_", "SAFE_BROWSING_", "URL_SCAN_"];
+    const OURS: &[&str] = &["KNARR_", "VIRUSTOTAL_", "SAFE_BROWSING_", "URL_SCAN_", "OTEL_"];
     let keys = stack.lines().filter_map(|line| Some(line.trim_start().split_once(": ")?.0));
     keys.filter(|key| OURS.iter().any(|start| key.starts_with(start))).collect()
 }

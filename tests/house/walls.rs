@@ -51,7 +51,13 @@ pub(crate) const RESERVED: &[Reserved] = &[
     Reserved {
         crates: &["reqwest"],
         may_use: &["http", "host"],
-        why: "only `http` opens sockets to the web; `host` speaks to its own admin API",
+        why: "only `http` opens sockets to the web; `host` speaks to its own admin API and to the \
+              operator's collector",
+    },
+    Reserved {
+        crates: &["opentelemetry-proto", "prost"],
+        may_use: &["host", "testkit"],
+        why: "only the host speaks to a collector; the testkit plays one",
     },
     Reserved {
         crates: &["sqlx"],

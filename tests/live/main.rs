@@ -33,6 +33,7 @@ mod stalls;
 mod starts;
 mod stored;
 mod storms;
+mod traces;
 mod verdicts;
 mod wire;
 mod world;

@@ -91,7 +91,7 @@ impl Drop for Program {
 
 /// A command that sees nothing of the settings that this machine happens to have.
 pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
-    const OURS: [&str; 4] = ["KNARR_", "VIRUSTOTAL_", "SAFE_BROWSING_", "URL_SCAN_"];
+    const OURS: [&str; 5] = ["KNARR_", "VIRUSTOTAL_", "SAFE_BROWSING_", "URL_SCAN_", "OTEL_"];
     let mut command = Command::new(program);
     command.stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {

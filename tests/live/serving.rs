@@ -88,7 +88,8 @@ impl Serving {
     pub(crate) fn url(&self) -> Option<String> {
         let log = self.program.log();
         let (_, after) = log.split_once("admin API: ")?;
-        after.lines().next().map(|line| line.trim().to_owned())
+        // In JSON the line ends with a quotation mark.
+        after.split(['\n', '"']).next().map(|line| line.trim().to_owned())
     }
 
     /// Status and body of the answer, or why there is none.

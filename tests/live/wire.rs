@@ -1,5 +1,7 @@
 //! The broker as any other program sees it: raw messages in, and how much lies in a queue.
 
+use std::collections::BTreeMap;
+
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
     QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
@@ -135,6 +137,19 @@ impl Wire {
             taken.push(got.delivery.data);
         }
         taken
+    }
+
+    /// The next message in a queue: its headers as text, and its body.
+    pub(crate) async fn take(&self, queue: &str) -> Option<(BTreeMap<String, String>, Vec<u8>)> {
+        let options = BasicGetOptions { no_ack: true };
+        let got = self.channel.basic_get(queue.into(), options).await.expect("taken")?;
+        let headers = got.delivery.properties.headers().clone().unwrap_or_default();
+        let text = |value: &AMQPValue| match value {
+            AMQPValue::LongString(text) => text.to_string(),
+            other => format!("{other:?}"),
+        };
+        let headers = headers.inner().iter().map(|(name, value)| (name.to_string(), text(value)));
+        Some((headers.collect(), got.delivery.data))
     }
 
     pub(crate) async fn close(self) {

@@ -23,6 +23,7 @@ mod recover;
 mod restored;
 mod retention;
 mod rows;
+mod spans;
 mod stops;
 mod timers;
 mod unclaimed;

@@ -64,8 +64,10 @@ impl Draft {
         let mut envelope = Envelope::new(id, self.name.urn(), self.message);
         envelope.conversation_id = Some(id.0);
         envelope.sent_time = Some(now);
-        let headers = amqp_headers(&self.headers);
         envelope.headers = self.headers;
+        // Whoever reads traces in MassTransit's header finds it there too.
+        envelope.context().write_trace(&mut envelope.headers);
+        let headers = amqp_headers(&envelope.headers);
         Outgoing {
             id,
             sequence: None,

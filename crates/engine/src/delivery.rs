@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use knarr_model::envelope::TRACE_PARENT;
 use knarr_model::ports::transport::{Receipt, Settler};
 use knarr_model::work::{ClaimedRow, EndedCall, ParkedReason, RowKind, Timer};
 use knarr_model::{
     Class, Context, Digest, Envelope, Headers, InstanceId, MessageId, Name, NodeId, RowId,
+    TraceParent,
 };
 use knarr_saga::definition::{Correlated, Target};
 
 use crate::hand::Held;
+use crate::spans::Begun;
 
 /// One delivery on its way through a lane. It is settled exactly once, after its commit.
 #[derive(Clone)]
@@ -30,6 +33,8 @@ pub(crate) struct Incoming {
     pub(crate) held: Option<Held>,
     /// A process may have died of it: nothing else is decided with it, nor beside it.
     pub(crate) suspect: bool,
+    /// Its span, where spans are told: the same however often it is decided.
+    pub(crate) span: Option<Begun>,
 }
 
 /// Deliveries that the broker counted, from which on a message is written down before it is decided:
@@ -153,13 +158,61 @@ impl Incoming {
         }
     }
 
-    /// What its effects carry on.
+    /// What its effects carry on: what it was told itself, from its own span on.
     pub(crate) fn context(&self) -> Context {
-        match &self.body {
+        let mut context = match &self.body {
             Body::Message { envelope, .. } => envelope.context(),
             Body::Bad { .. } => Context::default(),
             Body::Timer(timer) => timer.context.clone(),
             Body::Ended(ended) => ended.task.context.clone(),
+        };
+        if let Some(place) = self.place() {
+            context.trace_parent = Some(place.to_string());
+        }
+        context
+    }
+
+    /// The trace context that it came with.
+    pub(crate) fn cause(&self) -> (Option<String>, Option<String>) {
+        let context = match (&self.body, &self.source) {
+            (Body::Timer(timer), _) => timer.context.clone(),
+            (Body::Ended(ended), _) => ended.task.context.clone(),
+            (Body::Bad { envelope: None, .. }, Source::Broker { raw, .. }) => {
+                return (raw.headers.text(TRACE_PARENT), raw.headers.text("tracestate"));
+            }
+            _ => self.envelope().map(|envelope| envelope.context()).unwrap_or_default(),
+        };
+        (context.trace_parent, context.trace_state)
+    }
+
+    /// Where its span stands.
+    pub(crate) fn place(&self) -> Option<TraceParent> {
+        self.span.as_ref().map(|span| span.place)
+    }
+
+    /// What is logged while it is decided stands under the ids of its span.
+    pub(crate) fn logged(&self) -> tracing::Span {
+        match self.span.as_ref().filter(|span| span.is_told()) {
+            // Whatever level is logged: a span below it would be left out with its ids.
+            Some(Begun { place, .. }) => tracing::error_span!(
+                "process",
+                trace_id = %place.trace_id(),
+                span_id = %place.span_id(),
+            ),
+            None => tracing::Span::none(),
+        }
+    }
+
+    /// The message as it is put away for later. One that began a trace here goes on in it.
+    pub(crate) fn kept(&self) -> Option<Arc<Envelope>> {
+        let envelope = self.envelope()?;
+        match &self.span {
+            Some(Begun { place, parent: None, .. }) => {
+                let mut kept = Envelope::clone(envelope);
+                kept.headers.set(TRACE_PARENT, place.to_string());
+                Some(Arc::new(kept))
+            }
+            _ => Some(envelope.clone()),
         }
     }
 

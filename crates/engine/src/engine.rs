@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use knarr_guard::{Admission, Breaker, Tokens};
 use knarr_model::format::masstransit::Host;
 use knarr_model::ports::store::Store;
-use knarr_model::ports::{Activity, Clock, Permits};
+use knarr_model::ports::{Activity, Clock, Permits, Spans};
 use knarr_model::topology::ReceiveEndpoint;
 use knarr_model::{CancellationToken, Name, NodeId};
 use knarr_saga::check::Severity;
@@ -23,6 +23,7 @@ use crate::hand::Hand;
 use crate::receive;
 use crate::settings::Settings;
 use crate::shared::{Finished, Handed, LaneDoor, LaneSeat, Ports, Serving, Shared};
+use crate::spans::Traces;
 use crate::telemetry::Counters;
 use crate::waits::Waits;
 
@@ -35,6 +36,7 @@ pub struct Engine {
     sagas: Vec<(Arc<dyn Definition>, ReceiveEndpoint)>,
     activities: BTreeMap<String, Arc<dyn Activity>>,
     findings: Vec<String>,
+    spans: Option<Arc<dyn Spans>>,
 }
 
 /// How an engine stands.
@@ -57,7 +59,16 @@ impl Engine {
             sagas: Vec::new(),
             activities: BTreeMap::new(),
             findings: Vec::new(),
+            spans: None,
         }
+    }
+
+    /// Tells spans of what it does. Without this nothing is spent on them, and trace contexts are
+    /// handed on as they came.
+    #[must_use]
+    pub fn spans(mut self, spans: Arc<dyn Spans>) -> Self {
+        self.spans = Some(spans);
+        self
     }
 
     /// Serves a saga from an endpoint.
@@ -125,7 +136,9 @@ impl Engine {
             endpoints.insert(serving.endpoint.name.clone(), serving);
         }
         let tokens = Tokens::new(self.token);
-        let shared = Arc::new(Shared::new(self.ports, self.settings, tokens, self.host, endpoints));
+        let traces = Traces::new(self.spans, &self.ports.transport.address(""));
+        let shared = Shared::new(self.ports, self.settings, tokens, self.host, endpoints, traces);
+        let shared = Arc::new(shared);
         let (alive, ended) = mpsc::channel(1);
         let start = Starter { shared: shared.clone(), alive };
         start.spawn("lease", dispatch::keep_lease(shared.clone()).boxed());

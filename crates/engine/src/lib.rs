@@ -10,6 +10,7 @@ mod receive;
 mod route;
 mod settings;
 mod shared;
+mod spans;
 mod standing;
 mod telemetry;
 mod unsent;

@@ -33,6 +33,7 @@ pub(crate) fn of_parked(
         attempt: parked.attempt,
         lost: 0,
         held: None,
+        span: None,
     }
 }
 
@@ -48,6 +49,7 @@ pub(crate) fn of_timer(timer: Timer, node: NodeId, now: chrono::DateTime<chrono:
         body: Body::Timer(Box::new(timer)),
         lost: 0,
         held: None,
+        span: None,
         suspect: false,
     }
 }
@@ -70,6 +72,7 @@ pub(crate) fn of_ended(
         received_at: now,
         lost: 0,
         held: None,
+        span: None,
         suspect: false,
     }
 }

@@ -23,6 +23,7 @@ use crate::delivery::Incoming;
 use crate::hand::Hand;
 use crate::node::Node;
 use crate::settings::Settings;
+use crate::spans::Traces;
 use crate::standing::Standing;
 use crate::telemetry::Counters;
 use crate::unsent::Unsent;
@@ -77,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) looked: watch::Sender<bool>,
     /// How attempts went here lately, and whether this process does far worse than its peers.
     pub(crate) standing: Standing,
+    /// Where spans go, if anybody takes them.
+    pub(crate) traces: Traces,
 }
 
 /// One endpoint that this engine serves.
@@ -201,6 +204,7 @@ impl Shared {
         tokens: Tokens,
         host: Host,
         endpoints: BTreeMap<Name, Arc<Serving>>,
+        traces: Traces,
     ) -> Self {
         let turns = Semaphore::new(settings.concurrent_batches.max(1));
         let node = Node::new(NodeId(ports.clock.new_id()));
@@ -224,6 +228,7 @@ impl Shared {
             since,
             looked: watch::Sender::new(false),
             standing: Standing::default(),
+            traces,
         }
     }
 
@@ -286,6 +291,7 @@ impl Shared {
             incident: clock.new_id(),
             chunk: RowId(clock.new_id()),
             node: self.node.id(),
+            place: None,
         }
     }
 

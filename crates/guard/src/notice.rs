@@ -6,7 +6,7 @@ use knarr_model::format::{MASS_TRANSIT, amqp_headers, masstransit};
 use knarr_model::incident::{Incident, IncidentStatus, Scope};
 use knarr_model::ports::guard::Plan;
 use knarr_model::work::{Addressing, Outgoing};
-use knarr_model::{Envelope, Headers, MessageId, ids};
+use knarr_model::{Context, Envelope, MessageId, ids};
 use serde::Serialize;
 
 use crate::order::Moment;
@@ -86,6 +86,10 @@ fn write(incident: &Incident, name: &str, sender: &Sender, at: &Moment) -> Outgo
     envelope.correlation_id = Some(incident.id);
     envelope.source_address = Some(sender.address.clone());
     envelope.sent_time = Some(at.now);
+    if let Some(place) = at.place {
+        let context = Context { trace_parent: Some(place.to_string()), ..Context::default() };
+        context.write_trace(&mut envelope.headers);
+    }
     if let Some((broker, _)) = sender.address.rsplit_once('/') {
         envelope.destination_address = Some(format!("{broker}/{exchange}"));
     }
@@ -97,7 +101,7 @@ fn write(incident: &Incident, name: &str, sender: &Sender, at: &Moment) -> Outgo
         addressing: Addressing::Publish { bases: Vec::new() },
         content_type: MASS_TRANSIT.to_owned(),
         correlation_id: Some(incident.id),
-        headers: amqp_headers(&Headers::new()),
+        headers: amqp_headers(&envelope.headers),
         expires_at: None,
         priority: None,
         body: masstransit::encode(&envelope, &sender.host),

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use knarr_model::incident::Audit;
 use knarr_model::ports::guard::{Ask, Run};
-use knarr_model::{Name, NodeId, RowId};
+use knarr_model::{Name, NodeId, RowId, TraceParent};
 use uuid::Uuid;
 
 /// Who asks, and how.
@@ -52,6 +52,8 @@ pub struct Moment {
     pub chunk: RowId,
     /// The process that asks.
     pub node: NodeId,
+    /// The span in which it is asked, where there is one.
+    pub place: Option<TraceParent>,
 }
 
 impl Moment {
@@ -101,6 +103,7 @@ impl Moment {
             incident: Uuid::from_u128(2),
             chunk: RowId(Uuid::from_u128(3)),
             node: NodeId(Uuid::from_u128(4)),
+            place: None,
         }
     }
 }

@@ -53,6 +53,7 @@ mod server;
 mod signals;
 mod spawn;
 mod standing;
+mod telemetry;
 mod token_file;
 mod verbs;
 

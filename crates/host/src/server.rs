@@ -9,7 +9,7 @@ use knarr_engine::{Engine, Ports, Running};
 use knarr_guard::Desk;
 use knarr_model::format::masstransit::Host;
 use knarr_model::ports::transport::Published;
-use knarr_model::ports::{Clock, Incidents, Records, Transport};
+use knarr_model::ports::{Clock, Incidents, Records, Spans, Transport};
 use knarr_model::topology::Subscription;
 use knarr_model::{CancellationToken, Headers, Message, MessageId, Script};
 use serde_json::value::{RawValue, to_raw_value};
@@ -27,6 +27,7 @@ use crate::restored;
 use crate::sender::sender;
 use crate::spawn::Spawner;
 use crate::standing::Standing;
+use crate::telemetry::{Telemetry, Who};
 
 /// How long the engine may take beyond its drain, closing broker and store, and answers under way:
 /// with a drain of 8 s a stop takes less than 10 s.
@@ -65,6 +66,7 @@ pub struct Server {
     admin: Admin,
     desk: Desk,
     late: LateStore,
+    telemetry: Telemetry,
     /// Whether the token was made at this start.
     is_new: bool,
 }
@@ -135,7 +137,8 @@ impl Server {
             clock: clock.clone(),
             spawn: Arc::new(spawner),
         };
-        let engine = engine(&laid, &config, ports, host.clone())?;
+        let telemetry = telemetry(&laid, &config, &host, &clock, &standing);
+        let engine = engine(&laid, &config, ports, host.clone(), telemetry.spans())?;
         standing.runs(&engine);
         tokio::spawn(tell_readiness(standing.clone(), clock.clone(), admin.stop.clone()));
         Ok(Server {
@@ -149,6 +152,7 @@ impl Server {
             admin,
             desk,
             late,
+            telemetry,
             is_new,
         })
     }
@@ -265,7 +269,7 @@ impl Server {
     /// Stops: takes in nothing more, finishes or gives back what is in flight, closes everything.
     /// Takes less than 10 s.
     pub async fn stop(self) {
-        let Server { engine, transport, store, config, mut admin, .. } = self;
+        let Server { engine, transport, store, config, mut admin, mut telemetry, .. } = self;
         // The drain itself is the engine's; giving back its lease may hang with the store.
         let stopping = tokio::time::timeout(config.engine.drain + LEAVING, engine.stop());
         if stopping.await.is_err() {
@@ -276,6 +280,7 @@ impl Server {
             transport.close().await;
             store.close().await;
         };
+        let closing = async { tokio::join!(closing, telemetry.flush()) };
         // What lingers is cut off: everything that was answered is durable.
         let _cut_off = tokio::time::timeout(CLOSING, closing).await;
         let _cut_off = tokio::time::timeout(ANSWERING, &mut admin.ended).await;
@@ -328,9 +333,31 @@ impl Opening<'_> {
     }
 }
 
-fn engine(laid: &Laid, config: &Config, ports: Ports, host: Host) -> Result<Running, Error> {
+/// What is sent to a collector, if there is one.
+fn telemetry(
+    laid: &Laid,
+    config: &Config,
+    host: &Host,
+    clock: &Arc<dyn Clock>,
+    standing: &Standing,
+) -> Telemetry {
+    let who = Who { name: &laid.name, version: &laid.version, host };
+    let plan = config.telemetry.as_ref();
+    Telemetry::start(plan, &who, clock, metrics(standing), standing.exported())
+}
+
+fn engine(
+    laid: &Laid,
+    config: &Config,
+    ports: Ports,
+    host: Host,
+    spans: Option<Arc<dyn Spans>>,
+) -> Result<Running, Error> {
     let token = CancellationToken::new();
     let mut engine = Engine::new(ports, config.engine.clone(), host, token);
+    if let Some(spans) = spans {
+        engine = engine.spans(spans);
+    }
     for saga in &laid.sagas {
         let mut endpoint = config.endpoint(saga.name(), saga.subscriptions());
         endpoint.ordered = saga.is_ordered();

@@ -7,6 +7,7 @@ use knarr_engine::{Counters, Health, Reading, Running};
 use parking_lot::Mutex;
 
 use crate::spawn::Spawner;
+use crate::telemetry::Exported;
 
 type Ask = Box<dyn Fn() -> Health + Send + Sync>;
 
@@ -20,6 +21,7 @@ struct Inner {
     waiting: Mutex<String>,
     spawner: Spawner,
     version: String,
+    exported: Arc<Exported>,
 }
 
 impl Standing {
@@ -29,7 +31,13 @@ impl Standing {
             waiting: Mutex::new("starting".to_owned()),
             spawner,
             version: version.to_owned(),
+            exported: Arc::default(),
         }))
+    }
+
+    /// What became of spans.
+    pub(crate) fn exported(&self) -> Arc<Exported> {
+        self.0.exported.clone()
     }
 
     /// There is no engine yet, because of this.
@@ -83,8 +91,25 @@ impl Standing {
         if let Some((_, counters)) = self.0.engine.get() {
             metrics.extend(counted(counters));
         }
+        metrics.extend(sent(&self.0.exported));
         metrics
     }
+}
+
+/// What became of spans; both stay 0 where none are told.
+fn sent(exported: &Exported) -> [Metric; 2] {
+    let total = |name: &str, help: &str, value| Metric {
+        name: name.to_owned(),
+        help: help.to_owned(),
+        kind: Kind::Counter,
+        labels: Vec::new(),
+        value,
+    };
+    let lost = "Spans that the collector never got, or did not want.";
+    [
+        total("knarr_spans_sent_total", "Spans that the collector took.", exported.all_sent()),
+        total("knarr_spans_dropped_total", lost, exported.all_dropped()),
+    ]
 }
 
 /// What the engine counts, under the names that docs/operations.md explains.

@@ -13,6 +13,7 @@ use crate::resolve::{Lookup, SystemLookup, Vetting};
 use crate::response::Response;
 use crate::secret::redact;
 use crate::settings::Settings;
+use crate::traced::Traced;
 
 /// The guarded way out. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -67,11 +68,12 @@ impl Client {
     }
 
     /// Sends the request and reads the whole answer.
-    pub(crate) async fn exchange(&self, draft: Draft) -> Result<Response, Failure> {
+    pub(crate) async fn exchange(&self, mut draft: Draft) -> Result<Response, Failure> {
         self.settings
             .allow
             .vet(&draft.url)
             .map_err(|refused| Failure::permanent("forbidden-address", refused))?;
+        let traced = Traced::begin(&mut draft);
         let (repeatable, secrets) = (draft.repeatable, draft.secrets.clone());
         let host = draft.url.host_str().unwrap_or_default().to_owned();
         let answer = tokio::time::timeout(self.settings.timeout, self.attempt(draft, &host)).await;
@@ -79,10 +81,14 @@ impl Client {
             let reason = format!("no whole answer within {:?}", self.settings.timeout);
             Err(lost(repeatable, "timeout", reason))
         });
-        answer.map_err(|mut failure| {
+        let answer = answer.map_err(|mut failure| {
             failure.reason = redact(&format!("{host}: {}", failure.reason), &secrets);
             failure
-        })
+        });
+        if let Some(traced) = traced {
+            traced.end(&answer);
+        }
+        answer
     }
 
     async fn attempt(&self, draft: Draft, host: &str) -> Result<Response, Failure> {

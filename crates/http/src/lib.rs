@@ -39,6 +39,7 @@ mod response;
 mod secret;
 mod settings;
 mod ssrf;
+mod traced;
 
 pub use auth::Auth;
 pub use base::{BadBase, BaseUrl};

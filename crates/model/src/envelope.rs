@@ -9,6 +9,12 @@ use uuid::Uuid;
 
 use crate::headers::Headers;
 use crate::ids::MessageId;
+use crate::trace::TraceParent;
+
+/// The W3C's header for trace contexts.
+pub const TRACE_PARENT: &str = "traceparent";
+/// MassTransit's.
+pub const ACTIVITY_ID: &str = "MT-Activity-Id";
 
 /// A message in the terms of MassTransit's envelope, whatever body format it came in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,6 +96,8 @@ impl Envelope {
 
     /// What everything caused by this message carries on.
     pub fn context(&self) -> Context {
+        let trace_parent = self.trace_parent();
+        let trace_state = trace_parent.as_ref().and_then(|_| self.headers.text("tracestate"));
         Context {
             conversation_id: self.conversation_id.or(Some(self.message_id.0)),
             initiator_id: self.correlation_id.or(self.request_id),
@@ -98,13 +106,18 @@ impl Envelope {
             } else {
                 Headers::new()
             },
-            trace_parent: self
-                .headers
-                .text("traceparent")
-                .or_else(|| self.headers.text("MT-Activity-Id")),
-            trace_state: self.headers.text("tracestate"),
+            trace_parent,
+            trace_state,
             baggage: self.headers.text("baggage"),
         }
+    }
+
+    /// The sender's trace context: the W3C's header, else MassTransit's. What cannot be read counts
+    /// as absent, and goes no further.
+    pub fn trace_parent(&self) -> Option<String> {
+        let valid = |text: &String| text.parse::<TraceParent>().is_ok();
+        let header = |name: &str| self.headers.text(name).filter(valid);
+        header(TRACE_PARENT).or_else(|| header(ACTIVITY_ID))
     }
 }
 
@@ -129,4 +142,20 @@ pub struct Context {
     /// W3C baggage of the cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baggage: Option<String>,
+}
+
+impl Context {
+    /// Writes the trace context for those who read the W3C's header and for those who read
+    /// MassTransit's.
+    pub fn write_trace(&self, headers: &mut Headers) {
+        if let Some(parent) = &self.trace_parent {
+            headers.set(TRACE_PARENT, parent.clone());
+            headers.set(ACTIVITY_ID, parent.clone());
+        }
+        for (name, value) in [("tracestate", &self.trace_state), ("baggage", &self.baggage)] {
+            if let Some(value) = value {
+                headers.set(name, value.clone());
+            }
+        }
+    }
 }

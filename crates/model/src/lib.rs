@@ -20,6 +20,8 @@ pub mod retry;
 pub mod shape;
 pub mod statement;
 pub mod topology;
+pub mod trace;
+pub mod within;
 pub mod work;
 
 pub use commit::{Commit, CommitOutcome, Slice};
@@ -35,6 +37,7 @@ pub use message::{Message, TypeName};
 pub use quarantine::{Class, Quarantined};
 pub use retry::RetryPolicy;
 pub use statement::{Dialects, Script, Statement};
+pub use trace::TraceParent;
 
 pub use tokio_util::sync::CancellationToken;
 

@@ -17,6 +17,9 @@ pub struct Request {
     pub about: Option<String>,
     /// The status of the answer.
     pub status: u16,
+    /// The header `traceparent`, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// Requests kept at most.

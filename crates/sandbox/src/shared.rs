@@ -41,6 +41,7 @@ impl<T> Desk<T> {
             path: without_key(&uri),
             about,
             status: answer.status.as_u16(),
+            traceparent: headers.get("traceparent").and_then(|it| it.to_str().ok()).map(Into::into),
         });
         answer.into_response(&headers)
     }

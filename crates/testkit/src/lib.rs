@@ -1,6 +1,8 @@
 //! One-line saga tests, private services, conformance suites, seeded simulation.
 
 pub mod clock;
+#[cfg(feature = "collector")]
+pub mod collector;
 pub mod conformance;
 pub mod memory;
 pub mod services;

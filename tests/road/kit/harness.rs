@@ -29,6 +29,7 @@ use super::node::{Node, World};
 use super::outside::Outside;
 use super::recorded::Recorded;
 use super::shelf::{Door, Shelf};
+use super::tracer::Tracer;
 use super::watch::{Watch, Watched};
 use super::wire::{Broker, Sent};
 
@@ -40,6 +41,7 @@ pub(crate) struct Plan {
     sagas: Vec<Arc<dyn Definition>>,
     settings: Settings,
     pace: Duration,
+    traced: bool,
 }
 
 impl Plan {
@@ -52,6 +54,12 @@ impl Plan {
     /// Changes the engine's settings.
     pub(crate) fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
+        self
+    }
+
+    /// Its nodes tell their spans.
+    pub(crate) fn traced(mut self) -> Self {
+        self.traced = true;
         self
     }
 
@@ -69,6 +77,7 @@ impl Plan {
             shelf: Arc::new(Shelf::new(clock.clone())),
             broker: Arc::default(),
             outside: Arc::new(Outside::new(clock.clone())),
+            tracer: self.traced.then(|| Arc::new(Tracer::new(clock.clone()))),
             watch: Arc::new(Watch::new(clock)),
         };
         let watched = |saga: &Arc<dyn Definition>| -> Arc<dyn Definition> {
@@ -100,7 +109,7 @@ impl Road {
     /// A road for one saga.
     pub(crate) fn with(saga: Arc<dyn Definition>) -> Plan {
         let settings = Settings { lanes: 2, ..Settings::default() };
-        Plan { sagas: vec![saga], settings, pace: Duration::ZERO }
+        Plan { sagas: vec![saga], settings, pace: Duration::ZERO, traced: false }
     }
 
     // --- nodes -----------------------------------------------------------------
@@ -311,6 +320,11 @@ impl Road {
 
     pub(crate) fn outside(&self) -> &Outside {
         &self.world.outside
+    }
+
+    /// Where the spans of a traced road go.
+    pub(crate) fn tracer(&self) -> &Tracer {
+        self.world.tracer.as_deref().expect("the road is traced")
     }
 
     pub(crate) fn watch(&self) -> &Watch {

@@ -13,6 +13,7 @@ mod outside;
 mod recorded;
 mod shelf;
 pub(crate) mod ticket;
+mod tracer;
 mod watch;
 mod wire;
 
@@ -25,4 +26,5 @@ pub(crate) use harness::{Road, id, millis_between};
 pub(crate) use outside::{Answer, Tried};
 pub(crate) use recorded::Recorded;
 pub(crate) use shelf::{Fault, Op};
+pub(crate) use tracer::attribute;
 pub(crate) use wire::{Reply, Sent};

@@ -20,6 +20,7 @@ use tokio::task::AbortHandle;
 
 use super::outside::{Asker, Darer, Outside};
 use super::shelf::{Door, Reach, Shelf};
+use super::tracer::Tracer;
 use super::watch::Watch;
 use super::wire::{Broker, Wire};
 
@@ -30,6 +31,8 @@ pub(super) struct World {
     pub(super) broker: Arc<Broker>,
     pub(super) outside: Arc<Outside>,
     pub(super) watch: Arc<Watch>,
+    /// Where spans go, if the test wants any.
+    pub(super) tracer: Option<Arc<Tracer>>,
 }
 
 /// A process that runs.
@@ -63,6 +66,9 @@ impl Node {
         let mut engine = Engine::new(ports, settings, host(), CancellationToken::new())
             .activity(erase(Asker(world.outside.clone(), number)))
             .activity(erase(Darer(world.outside.clone(), number)));
+        if let Some(tracer) = &world.tracer {
+            engine = engine.spans(tracer.clone());
+        }
         for saga in sagas {
             engine = engine.saga(saga.clone(), endpoint(&**saga));
         }

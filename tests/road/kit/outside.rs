@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use knarr_model::TraceParent;
 use knarr_model::ports::Clock;
+use knarr_model::within::current;
 use knarr_saga::prelude::*;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -40,6 +42,8 @@ pub(crate) struct Tried {
     pub(crate) key: Uuid,
     pub(crate) memo: Option<Value>,
     pub(crate) at: DateTime<Utc>,
+    /// The span that it ran in.
+    pub(crate) within: Option<TraceParent>,
     /// When it ended, and whether its token was cancelled then.
     pub(crate) ended: Option<(DateTime<Utc>, bool)>,
 }
@@ -102,6 +106,7 @@ impl Outside {
             key: attempt.idempotency_key,
             memo: attempt.memo.clone(),
             at: self.clock.now(),
+            within: current().map(|scope| scope.place),
             ended: None,
         });
         let _end = End { outside: self.clone(), number, token: attempt.token.clone() };

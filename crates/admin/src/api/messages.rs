@@ -9,10 +9,11 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
 use knarr_guard::Order;
+use knarr_model::envelope::{ACTIVITY_ID, TRACE_PARENT};
 use knarr_model::ids::derived_id;
 use knarr_model::ports::guard::Run;
 use knarr_model::ports::transport::Published;
-use knarr_model::{HeaderValue, Headers, MessageId};
+use knarr_model::{HeaderValue, Headers, MessageId, TraceParent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -71,7 +72,9 @@ pub(crate) async fn send(
     let sent: Sent = body::read(shown.settings.max_body, &headers, body)?;
     let given =
         sent.headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_json(value)));
-    let draft = Draft::new(&sent.name, &sent.message, Headers(given.collect()))
+    let mut given = Headers(given.collect());
+    go_on_in_trace(&mut given, &headers);
+    let draft = Draft::new(&sent.name, &sent.message, given)
         .map_err(|bad| Problem::bad_request(format!("{bad}.")))?;
     let reason = reason(sent.reason.as_deref())?;
     let key = key(&headers)?.map(str::to_owned);
@@ -86,6 +89,20 @@ pub(crate) async fn send(
         audit_id = Some(note(&shown, &order, id, &exchange).await?.audit.id);
     }
     Ok(Json(Answer { audit_id, message_id: id.0, urn, exchange, dry_run }))
+}
+
+/// The message belongs to the trace of the request, unless it says otherwise itself.
+fn go_on_in_trace(given: &mut Headers, request: &HeaderMap) {
+    let of_request = |name: &str| request.get(name)?.to_str().ok();
+    if given.get(TRACE_PARENT).is_some() || given.get(ACTIVITY_ID).is_some() {
+        return;
+    }
+    if let Some(parent) = of_request(TRACE_PARENT).filter(|it| it.parse::<TraceParent>().is_ok()) {
+        given.set(TRACE_PARENT, parent);
+        if let Some(state) = of_request("tracestate") {
+            given.set("tracestate", state);
+        }
+    }
 }
 
 /// A line of the audit, at the endpoint that takes what this exchange is sent.

@@ -122,7 +122,7 @@ fn steer() -> Vec<Offer> {
         Offer::order("/incidents/{id}/discard", Admin, "Accepts the loss and deletes what is kept", post(incidents::discard)),
         Offer::order("/quarantine/{id}/release", Operate, "Lets a set-aside message go once more, under a new id", post(quarantine::release)),
         Offer::order("/quarantine/release", Operate, "Lets everything go that is held at an endpoint, of one class or of all: all of it or nothing, at most 500", post(quarantine::release_held)).form("Which"),
-        Offer::order("/quarantine/discard", Operate, "Gives everything up that is held at an endpoint, of one class or of all: all of it or nothing, at most 500", post(quarantine::discard_held)).form("Which"),
+        Offer::order("/quarantine/discard", Admin, "Gives everything up that is held at an endpoint, of one class or of all: all of it or nothing, at most 500", post(quarantine::discard_held)).form("Which"),
         Offer::order("/quarantine/{id}/unblock", Operate, "Lets copies of a set-aside start message start runs again", post(quarantine::unblock)),
         Offer { large: true, ..Offer::order("/quarantine/{id}/message", Admin, "Replaces what a set-aside message says, if its endpoint takes it so", put(quarantine::edit)).method("PUT").form("Edit") },
         Offer::order("/quarantine/{id}", Admin, "Gives a set-aside message up and deletes its bytes", delete(quarantine::discard)).method("DELETE"),

@@ -35,6 +35,29 @@ async fn a_message_goes_out_as_an_envelope_to_its_types_exchange() {
 }
 
 #[tokio::test]
+async fn a_message_goes_on_in_the_trace_of_its_request_unless_it_says_otherwise() {
+    const REQUEST: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const OWN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let mut with_own = submit();
+    with_own["headers"]["MT-Activity-Id"] = json!(OWN);
+    for (body, header, expected) in [
+        (submit(), REQUEST, Some(REQUEST)),
+        (submit(), "00-1-2-01", None),
+        (with_own, REQUEST, Some(OWN)),
+    ] {
+        let api = Api::start().await;
+        let (status, answer) = told(api.post(PATH, &body).header("traceparent", header)).await;
+        assert_eq!(status, 200, "{answer}");
+        let published = api.doors.published.lock().expect("lock").clone();
+        let envelope: Value = serde_json::from_slice(&published[0].body).expect("an envelope");
+        for name in ["traceparent", "MT-Activity-Id"] {
+            assert_eq!(published[0].headers.text(name).as_deref(), expected, "{name}: {body}");
+            assert_eq!(envelope["headers"][name].as_str(), expected, "{name}: {body}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_same_idempotency_key_gives_the_same_message_id() {
     let api = Api::start().await;
     let mut ids = Vec::new();

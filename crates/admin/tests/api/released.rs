@@ -96,10 +96,10 @@ async fn s0_14_a_discarded_message_blocks_until_it_is_unblocked() {
 #[tokio::test]
 async fn guard_pe_273_a_class_is_given_up_in_bulk_readable_or_not() {
     let bench = Bench::start().await;
-    let all = || bench.request(ANNA, Method::POST, "/api/v1/quarantine/discard");
+    let all = || bench.request(ADMIN, Method::POST, "/api/v1/quarantine/discard");
     let none = json!({ "endpoint": SCAN, "class": "poison" });
     refused(&bench, all().json(&none), 404, "held").await;
-    let dry = bench.request(ANNA, Method::POST, "/api/v1/quarantine/discard?dry_run=true");
+    let dry = bench.request(ADMIN, Method::POST, "/api/v1/quarantine/discard?dry_run=true");
     let (status, shown) = told(dry.json(&json!({ "endpoint": SCAN }))).await;
     assert_eq!((status, shown["done"].as_array().map(Vec::len)), (200, Some(3)), "{shown}");
     assert_eq!([20, 21, 22].map(|n| bench.status_of(n)), [Status::Held; 3]);

@@ -67,6 +67,7 @@ async fn s0_01_the_damage_that_an_order_can_do_decides_on_its_role() {
         [
             "DELETE /quarantine/ID",
             "POST /incidents/ID/discard",
+            "POST /quarantine/discard",
             "POST /sagas/url-scan/instances/ID/purge",
             "PUT /quarantine/ID/message",
         ],

@@ -9,10 +9,13 @@ use knarr_model::durations::later;
 use knarr_model::fault::{Failure, FailureKind};
 use knarr_model::ports::crash::Used;
 use knarr_model::ports::{Activity, Attempt, Permits};
+use knarr_model::within::{Scope, within};
 use knarr_model::work::{ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, EndedCall};
 use knarr_model::{NodeId, RetryPolicy};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::Instrument;
 
+use super::attempted::Attempted;
 use super::{lease, scheduler};
 use crate::route;
 use crate::shared::Shared;
@@ -110,7 +113,13 @@ fn start(
     let (ended, spawn) = (ended.clone(), shared.ports.spawn.clone());
     let future = async move {
         let row = task.id;
-        match attempt(&shared, &*activity, permits, &task).await {
+        let clock = &shared.ports.clock;
+        let span = Attempted::begin(&shared.traces, &task, clock.now());
+        let logged = span.logged(&task);
+        let attempt = attempt(&shared, &*activity, permits, &task, span.scope.clone());
+        let outcome = attempt.instrument(logged).await;
+        span.end(&shared.traces, &task, outcome.as_ref(), clock.now());
+        match outcome {
             Some(outcome) => {
                 let record = Ended { task, node, outcome, _permit: permit };
                 // The recorder outlives every attempt but for a stop, after which the lease ends.
@@ -132,6 +141,7 @@ async fn attempt(
     activity: &dyn Activity,
     permits: Arc<dyn Permits>,
     task: &ActivityTask,
+    scope: Option<Arc<Scope>>,
 ) -> Option<AttemptOutcome> {
     let clock = &shared.ports.clock;
     let token = shared.tokens.call(&task.endpoint, &task.saga, task.instance, task.id);
@@ -153,10 +163,11 @@ async fn attempt(
         // Before the attempt is dropped: what it has started elsewhere hears of it by the token.
         token.token().cancel();
     };
+    let run = within(scope, activity.run(&task.payload, &attempt));
     let result = tokio::select! {
         biased;
         () = token.token().cancelled() => return None,
-        result = AssertUnwindSafe(activity.run(&task.payload, &attempt)).catch_unwind() => {
+        result = AssertUnwindSafe(run).catch_unwind() => {
             result.unwrap_or_else(|_| {
                 Err(Failure::permanent("panic", format!("activity {} panicked", task.call)))
             })

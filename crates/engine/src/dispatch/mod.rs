@@ -1,12 +1,14 @@
 //! From committed rows to what they ask for: due rows to lanes, chunks to the wire, calls to activities.
 
 mod activities;
+mod attempted;
 mod backlog;
 mod counts;
 mod lease;
 mod relay;
 mod rounds;
 mod scheduler;
+mod sent;
 mod sweep;
 mod unclaimed;
 

@@ -13,7 +13,7 @@ use knarr_model::{Class, Digest, InstanceId, MessageId, Name, NodeId, RowId, ids
 use tokio::sync::mpsc;
 
 use super::backlog::{Backlog, Waiting};
-use super::lease;
+use super::{lease, sent};
 use crate::shared::{DOUBT, Finished, Handed, Shared};
 
 /// Where a relay gets its chunks and leaves the ids of finished ones.
@@ -128,6 +128,7 @@ impl Relay {
         }
         let messages: Vec<Outgoing> = batch.iter().map(|w| w.message.clone()).collect();
         let answers = self.shared.ports.transport.publish(&messages).await;
+        sent::tell(&self.shared.traces, messages.iter().zip(&answers), now, clock.now());
         self.conclude(batch, answers).await;
         self.backlog.concluded();
     }

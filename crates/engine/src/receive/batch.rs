@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use chrono::{DateTime, Utc};
 use knarr_guard::{Admission, Blocks};
 use knarr_model::commit::{Key, Origin};
 use knarr_model::durations::later;
@@ -22,6 +23,7 @@ use super::effects::Sender;
 use super::fold::{Forced, Situation};
 use super::router;
 use super::step::{Decided, Whole, decide_batch};
+use super::transitions::{self, Spans};
 use crate::delivery::{Body, Incoming};
 use crate::shared::{Finished, Handed, Serving, Shared};
 
@@ -52,6 +54,10 @@ pub(super) struct Round {
     failures: u32,
     /// What was written down in crash-watch.
     pub(super) written: Written,
+    /// When it began, where spans are told.
+    pub(super) began: DateTime<Utc>,
+    /// What is told of it once it is committed.
+    pub(super) spans: Spans,
 }
 
 /// What was written down before a batch was decided.
@@ -92,9 +98,10 @@ impl Batches {
 
     /// Runs a batch to its end; one that is `alone` is a single suspect. Returns what lost a race,
     /// or was found to be suspected, and goes first in the next batch.
-    pub(super) async fn run(&mut self, batch: Vec<Incoming>, alone: bool) -> Vec<Incoming> {
+    pub(super) async fn run(&mut self, mut batch: Vec<Incoming>, alone: bool) -> Vec<Incoming> {
         self.alone = alone;
-        let mut round = Round::default();
+        let mut round = Round { began: self.shared.ports.clock.now(), ..Round::default() };
+        transitions::begin(&self.shared.traces, &mut batch);
         let mut lost = Vec::new();
         // Parts of the batch still to run, the first of them last.
         let mut parts = vec![batch];

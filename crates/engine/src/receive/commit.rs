@@ -12,6 +12,7 @@ use super::deliveries::settle_done;
 use super::fate::Fate;
 use super::fold::Forced;
 use super::step::Whole;
+use super::transitions::Spans;
 use crate::delivery::Incoming;
 use crate::shared::{Handed, Shared};
 
@@ -33,6 +34,7 @@ impl Batches {
             outgoing.div_ceil(CHUNK_MESSAGES) + 2 * bytes / knarr_model::work::CHUNK_BYTES + 1;
         let clock = &self.shared.ports.clock;
         let hints = Hints::of(&decided.slices);
+        round.spans = Spans::of(&self.shared.traces, &self.serving, &batch, &decided, round.began);
         let chunk_ids: Vec<_> = (0..chunks).map(|_| RowId(clock.new_id())).collect();
         self.shared.hold_chunks(chunk_ids.iter().copied());
         let commit = Commit {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::batch::{Batches, Next, Round};
 use super::deliveries::settle_done;
 use super::fate::{Fate, FateKind};
+use super::transitions;
 use crate::delivery::Incoming;
 use crate::shared::{Serving, Shared};
 
@@ -40,7 +41,8 @@ impl Batches {
         failure: Failure,
         round: &mut Round,
     ) -> Next {
-        let at = self.shared.moment();
+        let place = batch.first().and_then(Incoming::place);
+        let at = Moment { place, ..self.shared.moment() };
         let mut ask = at.ask(&self.serving.endpoint.name);
         let instance = failure.start.instance.or(failure.run.map(|run| run.instance));
         ask.instance = failure.run.map(|run| (failure.saga.clone(), run.instance));
@@ -88,6 +90,7 @@ impl Batches {
             return Next::Again(batch);
         }
         let culprit = batch.remove(0);
+        transitions::contained(&self.shared.traces, &self.serving, &culprit, &failure, at.now);
         round.written.through = true;
         if let Some(row) = culprit.row() {
             self.shared.node.let_go([row]);
@@ -103,7 +106,7 @@ impl Batches {
         }
         self.serving.changed.notify_one();
         if let Some(incident) = done.plan.incidents.first() {
-            tell(incident);
+            culprit.logged().in_scope(|| tell(incident));
         }
         Next::Again(batch)
     }

@@ -314,7 +314,7 @@ impl<'a> Fold<'a> {
             let place = instance.filter(|_| unplaced).map(|id| (id, self.next_place(id)));
             let again = Again { row, due_at, attempt, error, reason, place };
             self.draft(instance).slice.again.push(again);
-        } else if let Some(envelope) = incoming.envelope().cloned() {
+        } else if let Some(envelope) = incoming.kept() {
             let seq = instance.map_or(0, |id| self.next_place(id));
             let saga = self.at.saga.name().clone();
             let parked = Parked {

@@ -18,6 +18,7 @@ mod settle;
 mod step;
 mod suspect;
 mod tally;
+mod transitions;
 
 pub(crate) use endpoint::serve;
 pub(crate) use lane::run as run_lane;

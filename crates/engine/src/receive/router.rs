@@ -41,6 +41,7 @@ pub(crate) fn of_delivery(
         attempt: 0,
         lost: 0,
         held: None,
+        span: None,
         suspect: false,
     }
 }

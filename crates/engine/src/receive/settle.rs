@@ -159,7 +159,7 @@ fn failed_told(
     let faults = told.filter_map(|(of, retries)| {
         let kind = start.class.as_str();
         let failed_at = run.map(|run| run.version);
-        fault(at, of, &Why { kind, errors: &start.errors, retries, failed_at })
+        fault(at, of, &Why { retries, failed_at, ..Why::once(incoming, kind, &start.errors) })
     });
     faults.chain(mirror(at, start, aside.as_deref())).collect()
 }
@@ -188,7 +188,7 @@ pub(crate) fn blocked(
     fold.finish(incoming, key, Some(journal));
     if let Some(asked) = incoming.envelope().filter(|asked| asked.request_id.is_some()) {
         let reason = format!("a copy of it is set aside as {by}: it starts nothing");
-        let told = fault(fold.at, asked, &Why::once(Class::Failed.as_str(), &[reason]));
+        let told = fault(fold.at, asked, &Why::once(incoming, Class::Failed.as_str(), &[reason]));
         fold.draft(key).slice.outgoing.extend(told);
     }
     Fate { key, kind: FateKind::Blocked(by) }
@@ -210,7 +210,7 @@ pub(crate) fn too_late(
         _ => return,
     };
     let reason = format!("{} {instance} {what}", fold.at.saga.name());
-    let told = fault(fold.at, asked, &Why::once(kind, &[reason]));
+    let told = fault(fold.at, asked, &Why::once(incoming, kind, &[reason]));
     fold.draft(Some(instance)).slice.outgoing.extend(told);
 }
 
@@ -258,11 +258,12 @@ fn told(fold: &Fold<'_>, incoming: &Incoming, row: &Quarantined) -> Vec<Outgoing
         (Body::Timer(_) | Body::Ended(_), _) => None,
         (_, Some(envelope)) if !envelope.message_types.is_empty() => {
             let (kind, retries) = (row.class.as_str(), incoming.failures());
-            fault(at, envelope, &Why { retries, ..Why::once(kind, &row.errors) })
+            fault(at, envelope, &Why { retries, ..Why::once(incoming, kind, &row.errors) })
         }
         _ => {
             let media = row.content_type.as_deref();
-            receive_fault(at, incoming.id, media, row.class, &row.errors)
+            let why = Why::once(incoming, row.class.as_str(), &row.errors);
+            receive_fault(at, incoming.id, media, &why)
         }
     };
     fault.into_iter().chain(mirror(at, row, incoming.envelope().map(|of| &**of))).collect()

@@ -78,6 +78,7 @@ pub(crate) fn decide_batch(
 }
 
 fn decide_one(fold: &mut Fold<'_>, incoming: &Incoming) -> Fate {
+    let _inside = incoming.logged().entered();
     if let Some(fate) = known_already(fold, incoming) {
         return fate;
     }

@@ -24,6 +24,8 @@ impl Batches {
         let waits = |fate: &Fate| fate.kind == FateKind::Parked;
         round.written.through = lost.is_empty() && !fates.iter().any(waits);
         self.tell_standing(batch, fates, lost);
+        let now = self.shared.ports.clock.now();
+        std::mem::take(&mut round.spans).committed(&self.shared.traces, lost, now);
     }
 
     /// Notes how the decisions went, for the comparison with other nodes.

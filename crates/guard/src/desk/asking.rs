@@ -93,6 +93,7 @@ impl Desk {
             chunk: RowId(clock.new_id()),
             // Nobody's: whichever node is alive takes the messages over and publishes them.
             node: NodeId(Uuid::nil()),
+            place: None,
         }
     }
 

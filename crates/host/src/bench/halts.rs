@@ -140,6 +140,7 @@ impl Halts<'_> {
             incident: self.clock.new_id(),
             chunk: RowId(self.clock.new_id()),
             node: NodeId(Uuid::nil()),
+            place: None,
         };
         let ask = at.ask(&ENDPOINT.into());
         let decide: Decide = Arc::new(move |scene| verb(scene, &at));

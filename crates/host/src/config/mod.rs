@@ -1,6 +1,7 @@
 //! What can be set: the one table, where values come from, and what they mean.
 
 mod found;
+mod otlp;
 mod parse;
 mod reference;
 mod setting;

@@ -12,9 +12,11 @@ use knarr_model::topology::{Declare, QueueKind, ReceiveEndpoint, Subscription, W
 use knarr_rabbitmq::Part;
 use tracing_subscriber::EnvFilter;
 
+use super::otlp::otlp;
 use super::parse;
 use super::values::Values;
 use super::wrong::Wrong;
+use crate::telemetry::Plan;
 
 /// Where messages come from.
 #[derive(Clone)]
@@ -61,6 +63,8 @@ pub(crate) struct Config {
     /// Those of the file, the admin's not among them.
     pub(crate) tokens: Tokens,
     pub(crate) engine: knarr_engine::Settings,
+    /// None without a collector.
+    pub(crate) telemetry: Option<Plan>,
     endpoint: ReceiveEndpoint,
 }
 
@@ -77,6 +81,7 @@ impl Config {
         let tokens = tokens(values, &mut wrongs);
         let engine = engine(values, &mut wrongs);
         let endpoint = endpoint(values, &engine, &mut wrongs);
+        let telemetry = otlp(values, &mut wrongs);
         if wrongs.is_empty() {
             wrongs.extend(reached(&broker, &broker_tls, &store));
         }
@@ -104,6 +109,7 @@ impl Config {
                     token,
                     tokens,
                     engine,
+                    telemetry,
                     endpoint,
                 })
             }

@@ -7,3 +7,4 @@ mod names;
 mod secrets;
 mod server;
 mod tls;
+mod traces;

@@ -12,6 +12,7 @@ use crate::recorded::Wire;
 
 const ID: &str = "0d1f0f8e-9a61-4c1f-8a35-2f3a1f0c7d11";
 const OTHER: &str = "5f6c0f8e-9a61-4c1f-8a35-2f3a1f0c7d11";
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const SUBMIT: &str = "Knarr.UrlScan:SubmitUrl";
 const CANCEL: &str = "Knarr.UrlScan:CancelScan";
 const SUBMIT_URN: &str = "urn:message:Knarr.UrlScan:SubmitUrl";
@@ -127,7 +128,7 @@ fn metadata_of_raw_json_comes_from_headers_then_properties() {
         .header("MT-Host-Info", "{}")
         .header("tenant", "north")
         .header("MT-Redelivery-Count", HeaderValue::I32(2))
-        .header("traceparent", "00-1-2-01");
+        .header("traceparent", PARENT);
     wire.correlation_id = Some(OTHER.to_owned());
     wire.reply_to = Some("amq.gen-1".to_owned());
     wire.timestamp = Some(1_767_323_045);
@@ -144,7 +145,7 @@ fn metadata_of_raw_json_comes_from_headers_then_properties() {
     assert_eq!(envelope.message.get(), r#"{"a": 1}"#);
     let kept: Vec<_> = envelope.headers.0.keys().map(String::as_str).collect();
     assert_eq!(kept, ["MT-Redelivery-Count", "tenant", "traceparent"]);
-    assert_eq!(envelope.context().trace_parent.as_deref(), Some("00-1-2-01"));
+    assert_eq!(envelope.context().trace_parent.as_deref(), Some(PARENT));
 }
 
 #[test]
@@ -237,10 +238,38 @@ fn pe_005_without_any_id_the_content_is_the_id_or_the_message_is_set_aside() {
 }
 
 #[test]
+fn mt_369_masstransits_trace_header_is_read_from_the_wire_and_from_the_envelope() {
+    const OTHER_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    let body = |headers: &str| {
+        format!(
+            r#"{{"messageId":"{ID}","messageType":["{SUBMIT_URN}"],"message":{{}},
+               "headers":{{{headers}}}}}"#
+        )
+    };
+    let envelope = |headers: &str| Wire::of("application/vnd.masstransit+json", body(headers));
+    let activity = format!(r#""MT-Activity-Id":"{PARENT}""#);
+    let parent = |wire: Wire| ok(&wire).context().trace_parent;
+    // As MassTransit sends it: on the wire, in the envelope, or both.
+    assert_eq!(parent(envelope("").header("MT-Activity-Id", PARENT)).as_deref(), Some(PARENT));
+    assert_eq!(parent(envelope(&activity)).as_deref(), Some(PARENT));
+    let raw = Wire::of("application/json", "{}").taking(SUBMIT).header("MessageId", ID);
+    assert_eq!(parent(raw.header("mt-activity-id", PARENT)).as_deref(), Some(PARENT));
+    // The W3C's own header goes before it; one that cannot be read does not.
+    let both = envelope(&activity).header("traceparent", OTHER_PARENT);
+    assert_eq!(parent(both).as_deref(), Some(OTHER_PARENT));
+    let broken = envelope(&activity).header("traceparent", "00-1-2-01");
+    assert_eq!(parent(broken).as_deref(), Some(PARENT));
+    // .NET's older ids are no trace context, and what is none goes no further.
+    let older = envelope("").header("MT-Activity-Id", "|7e4d2a1c-4f5b1b2c3d4e5f60.1.");
+    let older = ok(&older.header("tracestate", "vendor=1")).context();
+    assert_eq!((older.trace_parent, older.trace_state), (None, None));
+}
+
+#[test]
 fn a_cloud_event_is_read_with_its_attributes() {
     let wire = event(&format!(
         r#","type":"{SUBMIT}","time":"2026-01-02T03:04:05+01:00","subject":"s","tenant":"north",
-           "count":3,"traceparent":"00-1-2-01","datacontenttype":"application/json","data":{{"a":1}}"#
+           "count":3,"traceparent":"{PARENT}","datacontenttype":"application/json","data":{{"a":1}}"#
     ))
     .header("MessageId", OTHER)
     .header("x-hop", "1");
@@ -256,7 +285,7 @@ fn a_cloud_event_is_read_with_its_attributes() {
     assert_eq!(envelope.headers.text("ce-subject").as_deref(), Some("s"));
     assert_eq!(envelope.headers.text("ce-tenant").as_deref(), Some("north"));
     assert_eq!(envelope.headers.get("ce-count"), Some(&HeaderValue::I32(3)));
-    assert_eq!(envelope.context().trace_parent.as_deref(), Some("00-1-2-01"));
+    assert_eq!(envelope.context().trace_parent.as_deref(), Some(PARENT));
     assert!(envelope.headers.get("ce-specversion").is_none());
 }
 

@@ -4,13 +4,16 @@ use knarr_model::fault::{MAX_REASON, cut};
 use knarr_model::format::masstransit::Host;
 use knarr_model::format::{MASS_TRANSIT, amqp_headers, masstransit, timestamp_text};
 use knarr_model::work::{Addressing, Outgoing};
-use knarr_model::{Class, Context, Envelope, HeaderValue, Headers, MessageId, TypeName, ids};
+use knarr_model::{
+    Class, Context, Envelope, HeaderValue, Headers, MessageId, TraceParent, TypeName, ids,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::address::{Address, destination, parse};
+use crate::delivery::Incoming;
 use crate::receive::fold::Situation;
 
 /// How often a message was sent again by a scheduler before it came here.
@@ -26,12 +29,18 @@ pub(in crate::receive) struct Why<'a> {
     pub(in crate::receive) retries: u32,
     /// The version of the run that failed on it: a run that was retried may fail on it again.
     pub(in crate::receive) failed_at: Option<i64>,
+    /// The span in which it happened, where there is one.
+    pub(in crate::receive) place: Option<TraceParent>,
 }
 
 impl<'a> Why<'a> {
     /// Of one message, which was not tried again.
-    pub(in crate::receive) fn once(kind: &'a str, errors: &'a [String]) -> Why<'a> {
-        Why { kind, errors, retries: 0, failed_at: None }
+    pub(in crate::receive) fn once(
+        incoming: &Incoming,
+        kind: &'a str,
+        errors: &'a [String],
+    ) -> Why<'a> {
+        Why { kind, errors, retries: 0, failed_at: None, place: incoming.place() }
     }
 }
 
@@ -76,7 +85,7 @@ pub(in crate::receive) fn fault(
     let whole = given.filter(|to| to.contains("://")).cloned();
     let to = whole.unwrap_or_else(|| destination(&at.sender.address, &address.exchange));
     let types = [vec![concrete], bases].concat();
-    let told = Told { id, types, body, address, to, retries: why.retries };
+    let told = Told { id, types, body, address, to, retries: why.retries, place: why.place };
     Some(write(at, told, Some(message)))
 }
 
@@ -85,21 +94,19 @@ pub(in crate::receive) fn receive_fault(
     at: &Situation,
     message: MessageId,
     content_type: Option<&str>,
-    class: Class,
-    errors: &[String],
+    why: &Why<'_>,
 ) -> Option<Outgoing> {
     if !at.publish_faults {
         return None;
     }
     let concrete = TypeName::new("MassTransit", "ReceiveFault");
-    let why = Why::once(class.as_str(), errors);
-    let id = told_id(message, &why);
-    let payload =
-        Payload { content_type: Some(content_type), ..Payload::of(at, id, message, &why) };
+    let id = told_id(message, why);
+    let payload = Payload { content_type: Some(content_type), ..Payload::of(at, id, message, why) };
     let body = payload.written();
     let address = published(&concrete, &[any()]);
     let to = destination(&at.sender.address, &address.exchange);
-    let told = Told { id, types: vec![concrete, any()], body, address, to, retries: 0 };
+    let types = vec![concrete, any()];
+    let told = Told { id, types, body, address, to, retries: 0, place: why.place };
     Some(write(at, told, None))
 }
 
@@ -146,12 +153,17 @@ struct Told {
     /// The whole address.
     to: String,
     retries: u32,
+    place: Option<TraceParent>,
 }
 
 fn write(at: &Situation, told: Told, of: Option<&Envelope>) -> Outgoing {
-    let context = of.map_or_else(Context::default, Envelope::context);
+    let mut context = of.map_or_else(Context::default, Envelope::context);
+    if let Some(place) = told.place {
+        context.trace_parent = Some(place.to_string());
+    }
     let own = &at.sender.address;
-    let mut headers: Headers = context.headers;
+    let mut headers: Headers = context.headers.clone();
+    context.write_trace(&mut headers);
     let redeliveries = of.and_then(|of| of.headers.get(REDELIVERY_COUNT)?.as_i64());
     count(&mut headers, "MT-Fault-RetryCount", i64::from(told.retries));
     count(&mut headers, "MT-Fault-RedeliveryCount", redeliveries.unwrap_or_default());

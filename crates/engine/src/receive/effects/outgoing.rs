@@ -29,15 +29,7 @@ pub(super) fn send(
         headers.set(name, value.clone());
     }
     headers.set(SEQUENCE, format!("{},{}", sequence.run, sequence.n));
-    if let Some(parent) = &context.trace_parent {
-        headers.set("traceparent", parent.clone());
-        headers.set("MT-Activity-Id", parent.clone());
-    }
-    for (name, value) in [("tracestate", &context.trace_state), ("baggage", &context.baggage)] {
-        if let Some(value) = value {
-            headers.set(name, value.clone());
-        }
-    }
+    context.write_trace(&mut headers);
     let now = fold.at.now;
     let expires_at = message.time_to_live.and_then(|life| checked_later(now, life));
     let answers = matches!(message.to, Destination::Respond);
