@@ -12,13 +12,15 @@ const PROMISED: &[&str] = &[
     "s0_11", "s0_12", "s0_13", "s0_14", "s0_15", "s0_16", "s0_17", "s0_18", "s0_19",
 ];
 
-/// Rows of the failure list (reliability) that the guard and the broker's doors answer.
+/// Rows of the failure list (reliability) that the guard and the doors answer.
 const ROWS: &[&str] = &[
-    "row_019", "row_020", "row_022", "row_023", "row_024", "row_025", "row_026", "row_027",
-    "row_028", "row_029", "row_030", "row_031", "row_032", "row_035", "row_036", "row_037",
-    "row_013", "row_014", "row_018", "row_066", "row_067", "row_076", "row_080", "row_081",
-    "row_082", "row_083", "row_084", "row_085", "row_086", "row_087", "row_088", "row_089",
-    "row_090", "row_091", "row_092", "row_093", "row_094", "row_095", "row_096",
+    "row_001", "row_002", "row_003", "row_004", "row_005", "row_006", "row_007", "row_008",
+    "row_009", "row_010", "row_011", "row_017", "row_021", "row_055", "row_056", "row_057",
+    "row_058", "row_019", "row_020", "row_022", "row_023", "row_024", "row_025", "row_026",
+    "row_027", "row_028", "row_029", "row_030", "row_031", "row_032", "row_035", "row_036",
+    "row_037", "row_013", "row_014", "row_018", "row_066", "row_067", "row_076", "row_080",
+    "row_081", "row_082", "row_083", "row_084", "row_085", "row_086", "row_087", "row_088",
+    "row_089", "row_090", "row_091", "row_092", "row_093", "row_094", "row_095", "row_096",
 ];
 
 /// Whether a promise without its test fails, or is only printed while its part is being built.

@@ -50,10 +50,10 @@ impl Program {
         self.child.kill().await.expect("our own child");
     }
 
-    /// Asks it to stop.
-    pub(crate) async fn terminate(&self) {
+    /// Sends it a signal, by its name without `SIG`: `TERM` asks it to stop.
+    pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap_or_else(|| panic!("{} has ended already", self.name));
-        let kill = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
+        let kill = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().await;
         assert!(kill.expect("kill can be run").success(), "{} cannot be signalled", self.name);
     }
 

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod conformance;
 pub mod memory;
+pub mod proxy;
 pub mod services;
 #[cfg(feature = "engine")]
 pub mod sim;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use knarr_model::durations::later;
+use knarr_model::failpoint::{self, Step};
 use knarr_model::fault::{Failure, FailureKind};
 use knarr_model::ports::crash::Used;
 use knarr_model::ports::{Activity, Attempt, Permits};
@@ -105,6 +106,7 @@ fn start(
         return;
     }
     shared.counters.attempts.add(1);
+    failpoint::pass(Step::CallClaimed);
     let name = format!("call {}", task.call);
     let (shared, activity, permits) = (shared.clone(), activity.clone(), permits.clone());
     let (ended, spawn) = (ended.clone(), shared.ports.spawn.clone());
@@ -112,6 +114,7 @@ fn start(
         let row = task.id;
         match attempt(&shared, &*activity, permits, &task).await {
             Some(outcome) => {
+                failpoint::pass(Step::CallAnswered);
                 let record = Ended { task, node, outcome, _permit: permit };
                 // The recorder outlives every attempt but for a stop, after which the lease ends.
                 let _ = ended.send(record).await;
@@ -222,6 +225,7 @@ async fn record(shared: Arc<Shared>, mut from: mpsc::Receiver<Ended>) {
             })
             .collect();
         let Some(taken) = store(&shared, node, &records).await else { return };
+        failpoint::pass(Step::CallRecorded);
         for (ended, taken) in ended.drain(..).zip(taken) {
             shared.node.let_go([ended.task.id]);
             shared.counters.late_attempts.add(usize::from(!taken));

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use knarr_model::commit::Key;
+use knarr_model::failpoint::{self, Step};
 use knarr_model::ports::store::{EndpointRow, EndpointState};
 use knarr_model::work::{CHUNK_MESSAGES, Chunk};
 use knarr_model::{Commit, CommitOutcome, InstanceId, MessageId, RowId, Slice};
@@ -62,6 +63,7 @@ impl Batches {
         self.shared.let_go_chunks(&unused);
         match outcome {
             Ok(CommitOutcome::Committed { lost, chunks }) => {
+                failpoint::pass(Step::Committed);
                 self.hand_over(chunks, node).await;
                 hints.give(&self.shared);
                 self.note_committed(&batch, &decided.fates, &lost, round);
@@ -152,7 +154,9 @@ impl Batches {
             fates.iter().map(|fate| fate.key.is_none_or(|key| !lost.contains(&key))).collect();
         self.count(fates, &kept, lost.len());
         if !self.shared.settings.mutations().ack_before_commit {
+            failpoint::pass(Step::BeforeAck);
             settle_done(&batch, &kept).await;
+            failpoint::pass(Step::AckWritten);
         }
         let mut carried = Vec::new();
         let mut rows = Vec::new();
