@@ -74,17 +74,24 @@ async fn row_007_live_published_and_never_confirmed_goes_again_under_the_same_id
     let links = Links::new(&world).await;
     let serving = Serving::ready(&world, &links.set(&[])).await;
     let mut feed = Feed::of(&world, &["clean"]).await;
+    // Where verdicts go is declared with the first one.
+    feed.submit(1).await;
+    until("the first verdict is told", async || match feed.wire.ready(TAP).await {
+        1 => Ok(()),
+        some => Err(format!("{some}")),
+    })
+    .await;
     feed.submit(20).await;
     let mut stored = Stored::open(&world).await;
-    until("all have begun", async || match stored.in_flight().await {
+    until("the others have begun", async || match stored.in_flight().await {
         20 => Ok(()),
         some => Err(format!("{some}")),
     })
     .await;
     // What the broker says is lost from here on: its confirms as well.
     links.broker.down(Way::Lose);
-    until("the broker has some verdicts", async || match feed.wire.ready(TAP).await {
-        some if some >= 5 => Ok(()),
+    until("the broker has some more", async || match feed.wire.ready(TAP).await {
+        some if some >= 6 => Ok(()),
         some => Err(format!("{some}")),
     })
     .await;

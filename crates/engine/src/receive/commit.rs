@@ -154,9 +154,7 @@ impl Batches {
             fates.iter().map(|fate| fate.key.is_none_or(|key| !lost.contains(&key))).collect();
         self.count(fates, &kept, lost.len());
         if !self.shared.settings.mutations().ack_before_commit {
-            failpoint::pass(Step::BeforeAck);
             settle_done(&batch, &kept).await;
-            failpoint::pass(Step::AckWritten);
         }
         let mut carried = Vec::new();
         let mut rows = Vec::new();
