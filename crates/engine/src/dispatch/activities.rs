@@ -35,7 +35,15 @@ pub(crate) async fn run(shared: Arc<Shared>, activities: Activities, permits: Ar
     let most = shared.settings.max_calls;
     let running = Arc::new(Semaphore::new(most));
     let (ended_to, ended_from) = mpsc::channel(most);
-    shared.ports.spawn.spawn("call-records", record(shared.clone(), ended_from).boxed());
+    let (recording, mut recorded) = mpsc::channel::<()>(1);
+    let recorder = {
+        let shared = shared.clone();
+        async move {
+            record(shared, ended_from).await;
+            drop(recording);
+        }
+    };
+    shared.ports.spawn.spawn("call-records", recorder.boxed());
     let calls: Vec<String> = activities.keys().cloned().collect();
     let mut failures = 0;
     while lease::valid(&shared).await && !shared.is_stopping() {
@@ -77,6 +85,9 @@ pub(crate) async fn run(shared: Arc<Shared>, activities: Activities, permits: Ar
             }
         }
     }
+    // At a stop the engine has not ended before it is written how the last attempts ended.
+    drop(ended_to);
+    while recorded.recv().await.is_some() {}
 }
 
 async fn rest(shared: &Shared) {
@@ -97,7 +108,8 @@ fn start(
     permit: OwnedSemaphorePermit,
     ended: &mpsc::Sender<Ended>,
 ) {
-    if node != shared.node.id() {
+    // What was claimed while a stop was asked for is given back with the lease.
+    if node != shared.node.id() || shared.is_stopping() {
         return;
     }
     if !shared.node.hold(task.id) {
