@@ -2,6 +2,8 @@
 
 #[path = "house/circles.rs"]
 mod circles;
+#[path = "house/failpoints.rs"]
+mod failpoints;
 #[path = "house/forms.rs"]
 mod forms;
 #[path = "house/links.rs"]

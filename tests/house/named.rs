@@ -14,15 +14,17 @@ const PROMISED: &[&str] = &[
 
 /// Rows of the failure list (reliability) that the guard, the doors, and what is sent to them answer.
 const ROWS: &[&str] = &[
-    "row_013", "row_014", "row_018", "row_019", "row_020", "row_022", "row_023", "row_024",
-    "row_025", "row_026", "row_027", "row_028", "row_029", "row_030", "row_031", "row_032",
-    "row_035", "row_036", "row_037", "row_038", "row_039", "row_040", "row_041", "row_042",
-    "row_043", "row_044", "row_045", "row_046", "row_047", "row_048", "row_049", "row_050",
-    "row_051", "row_052", "row_053", "row_054", "row_064", "row_065", "row_066", "row_067",
-    "row_068", "row_069", "row_070", "row_071", "row_072", "row_073", "row_074", "row_075",
-    "row_076", "row_077", "row_080", "row_081", "row_082", "row_083", "row_084", "row_085",
-    "row_086", "row_087", "row_088", "row_089", "row_090", "row_091", "row_092", "row_093",
-    "row_094", "row_095", "row_096", "row_113",
+    "row_001", "row_002", "row_003", "row_004", "row_005", "row_006", "row_007", "row_008",
+    "row_009", "row_010", "row_011", "row_013", "row_014", "row_017", "row_018", "row_019",
+    "row_020", "row_021", "row_022", "row_023", "row_024", "row_025", "row_026", "row_027",
+    "row_028", "row_029", "row_030", "row_031", "row_032", "row_035", "row_036", "row_037",
+    "row_038", "row_039", "row_040", "row_041", "row_042", "row_043", "row_044", "row_045",
+    "row_046", "row_047", "row_048", "row_049", "row_050", "row_051", "row_052", "row_053",
+    "row_054", "row_055", "row_056", "row_057", "row_058", "row_063", "row_064", "row_065",
+    "row_066", "row_067", "row_068", "row_069", "row_070", "row_071", "row_072", "row_073",
+    "row_074", "row_075", "row_076", "row_077", "row_080", "row_081", "row_082", "row_083",
+    "row_084", "row_085", "row_086", "row_087", "row_088", "row_089", "row_090", "row_091",
+    "row_092", "row_093", "row_094", "row_095", "row_096", "row_113",
 ];
 
 /// Whether a promise without its test fails, or is only printed while its part is being built.

@@ -62,9 +62,10 @@ impl Program {
         self.child.kill().await.expect("our own child");
     }
 
-    /// Asks it to stop.
-    pub(crate) async fn terminate(&self) {
-        let kill = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().await;
+    /// Sends it a signal, by its name without `SIG`: `TERM` asks it to stop.
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.id().to_string();
+        let kill = Command::new("kill").args([format!("-{name}"), pid]).status().await;
         assert!(kill.expect("kill can be run").success(), "{} cannot be signalled", self.name);
     }
 

@@ -42,7 +42,7 @@ pub(crate) fn knarr(world: &World, verb: &str, folder: &std::path::Path) -> Comm
 
 /// A running server.
 pub(crate) struct Serving {
-    program: Program,
+    pub(crate) program: Program,
     web: reqwest::Client,
 }
 
@@ -186,7 +186,7 @@ impl Serving {
     /// Asks it to stop, and waits for its end.
     pub(crate) async fn stop(mut self) -> ExitStatus {
         self.must_run();
-        self.program.terminate().await;
+        self.program.signal("TERM").await;
         self.program.end_within(STOP).await
     }
 }

@@ -57,12 +57,20 @@ impl World {
 
     /// A world around a broker that the test has started, with a database as all others have it.
     pub(crate) async fn beside(broker: &rabbitmq::Private) -> World {
+        World::beside_with_latency(broker, Duration::ZERO).await
+    }
+
+    /// The same, with services that take so long for every answer.
+    pub(crate) async fn beside_with_latency(
+        broker: &rabbitmq::Private,
+        latency: Duration,
+    ) -> World {
         let turn = TURN.lock().await;
         let (vhost, database) = tokio::join!(rabbitmq::vhost(), postgres::database());
         let store = database.url();
         World {
             _ours: Some((vhost, Some(database))),
-            ..World::around(broker.url(), store, Duration::ZERO, turn).await
+            ..World::around(broker.url(), store, latency, turn).await
         }
     }
 

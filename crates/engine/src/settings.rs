@@ -40,7 +40,8 @@ pub struct Settings {
     pub endpoint_poll: Duration,
     /// The longest pause between two tries at a store or broker that is away.
     pub longest_backoff: Duration,
-    /// How long a stop waits for what is in flight.
+    /// How long a stop waits for what is in flight; calls may end by themselves for three quarters
+    /// of it, and what they led to is written in the rest.
     pub drain: Duration,
     /// How long what is over is kept.
     pub retention: Retention,

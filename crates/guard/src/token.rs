@@ -1,5 +1,5 @@
-//! The token tree: process → endpoint → saga instance → call. A background service owns it; whoever
-//! starts a workflow does not.
+//! The token tree: calls → endpoint → saga instance → call, and beside it the process. A background
+//! service owns it; whoever starts a workflow does not.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 #[derive(Clone)]
 pub struct Tokens {
     process: CancellationToken,
+    /// Above every call: they may outlast the intake of a process that stops.
+    calls: CancellationToken,
     tree: Arc<Mutex<Tree>>,
 }
 
@@ -27,12 +29,13 @@ struct Branch {
 }
 
 impl Tokens {
-    /// A tree below `process`.
+    /// A tree for a process that stops when `process` is cancelled.
     pub fn new(process: CancellationToken) -> Self {
-        Tokens { process, tree: Arc::default() }
+        Tokens { process, calls: CancellationToken::new(), tree: Arc::default() }
     }
 
-    /// Cancelled when the process stops.
+    /// Cancelled when the process is asked to stop: nothing new is begun. Calls in flight go on until
+    /// [`Tokens::give_up_calls`].
     pub fn process(&self) -> &CancellationToken {
         &self.process
     }
@@ -40,7 +43,12 @@ impl Tokens {
     /// The endpoint's token; a new one after [`Tokens::halt`].
     pub fn endpoint(&self, endpoint: &Name) -> CancellationToken {
         let mut tree = self.tree.lock();
-        tree.endpoint(&self.process, endpoint)
+        tree.endpoint(&self.calls, endpoint)
+    }
+
+    /// Cancels every call, those that would begin later included: the process is about to end.
+    pub fn give_up_calls(&self) {
+        self.calls.cancel();
     }
 
     /// Cancels everything of an endpoint that is in flight, and says how many calls that were; what
@@ -66,7 +74,7 @@ impl Tokens {
         row: RowId,
     ) -> CallToken {
         let mut tree = self.tree.lock();
-        let parent = tree.endpoint(&self.process, endpoint);
+        let parent = tree.endpoint(&self.calls, endpoint);
         let key = (saga.clone(), instance);
         let branch = tree
             .instances
@@ -110,8 +118,8 @@ impl Tokens {
 }
 
 impl Tree {
-    fn endpoint(&mut self, process: &CancellationToken, name: &Name) -> CancellationToken {
-        let token = self.endpoints.entry(name.clone()).or_insert_with(|| process.child_token());
+    fn endpoint(&mut self, calls: &CancellationToken, name: &Name) -> CancellationToken {
+        let token = self.endpoints.entry(name.clone()).or_insert_with(|| calls.child_token());
         token.clone()
     }
 }
@@ -169,7 +177,11 @@ mod tests {
         assert_eq!(tokens.halt(&name("e")), 1, "one of its two was cancelled before");
         assert!(other.token().is_cancelled() && !elsewhere.token().is_cancelled());
         tokens.process().cancel();
+        assert!(!elsewhere.token().is_cancelled(), "a stop lets calls end for a while");
+        tokens.give_up_calls();
         assert!(elsewhere.token().is_cancelled());
+        let late = tokens.call(&name("g"), &name("s"), id(4).into(), id(40).into());
+        assert!(late.token().is_cancelled());
     }
 
     #[test]

@@ -36,6 +36,8 @@ mod config;
 mod desk;
 mod entry;
 mod error;
+#[cfg(debug_assertions)]
+mod failpoint;
 pub mod guard;
 mod inbox;
 mod laid;

@@ -78,6 +78,8 @@ impl Server {
         start: Start,
         stop: CancellationToken,
     ) -> Result<Server, Error> {
+        #[cfg(debug_assertions)]
+        crate::failpoint::arm_for_test()?;
         let found = findings(&laid.sagas, &laid.activities);
         if !found.is_empty() {
             return Err(Error::Findings(found));

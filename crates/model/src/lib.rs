@@ -6,6 +6,7 @@ pub mod digest;
 pub mod durations;
 pub mod effect;
 pub mod envelope;
+pub mod failpoint;
 pub mod fault;
 pub mod format;
 pub mod headers;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use knarr_model::commit::{Commit, CommitOutcome, Slice};
+use knarr_model::failpoint::{self, Step};
 use knarr_model::ids::InstanceId;
 use knarr_model::ports::store::EndpointState;
 use knarr_model::work::{Chunk, Outgoing};
@@ -33,7 +34,11 @@ pub(crate) async fn commit(
 ) -> Result<Done, Failed> {
     let mut transaction = pools::begin(connection).await?;
     match within(&mut transaction, commit, fence).await {
-        Ok(done) => pools::end(transaction, Ok(done)).await,
+        Ok(done) => {
+            failpoint::pass(Step::CommitWritten);
+            let ending = pools::end(transaction, Ok(done));
+            failpoint::pass_while_waiting(Step::CommitSent, ending).await
+        }
         Err(Stop::Failed(failed)) => pools::end(transaction, Err(failed)).await,
         Err(Stop::Refused(outcome)) => {
             transaction.rollback().await?;
@@ -50,6 +55,7 @@ async fn within(
 ) -> Result<Done, Stop> {
     endpoints::share_fence(&mut *connection, fence).await?;
     check_endpoint(&mut *connection, commit).await?;
+    failpoint::pass(Step::CommitBegun);
 
     let written: Vec<_> =
         commit.slices.iter().filter_map(|slice| slice.instance.as_ref()).collect();
@@ -57,6 +63,7 @@ async fn within(
     if !instances.swept.is_empty() {
         return Err(Stop::Refused(CommitOutcome::Swept(instances.swept)));
     }
+    failpoint::pass(Step::StateWritten);
     let lost = instances.lost;
     let kept = kept(&commit.slices, &lost);
     let chunks = chunks(commit, &kept);

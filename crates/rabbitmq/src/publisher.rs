@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{self, BoxFuture};
+use knarr_model::failpoint::{self, Step};
 use knarr_model::ports::Clock;
 use knarr_model::ports::transport::Published;
 use knarr_model::work::{Addressing, Outgoing};
@@ -208,6 +209,7 @@ impl Publisher {
             Poll::Ready(())
         })
         .await;
+        failpoint::pass(Step::Published);
         room.send(batch);
         Ok(answers)
     }

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod collector;
 pub mod conformance;
 pub mod memory;
+pub mod proxy;
 pub mod services;
 #[cfg(feature = "engine")]
 pub mod sim;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use knarr_model::durations::later;
+use knarr_model::failpoint::{self, Step};
 use knarr_model::fault::{Failure, FailureKind};
 use knarr_model::ports::crash::Used;
 use knarr_model::ports::{Activity, Attempt, Permits};
@@ -37,7 +38,15 @@ pub(crate) async fn run(shared: Arc<Shared>, activities: Activities, permits: Ar
     let most = shared.settings.max_calls;
     let running = Arc::new(Semaphore::new(most));
     let (ended_to, ended_from) = mpsc::channel(most);
-    shared.ports.spawn.spawn("call-records", record(shared.clone(), ended_from).boxed());
+    let (recording, mut recorded) = mpsc::channel::<()>(1);
+    let recorder = {
+        let shared = shared.clone();
+        async move {
+            record(shared, ended_from).await;
+            drop(recording);
+        }
+    };
+    shared.ports.spawn.spawn("call-records", recorder.boxed());
     let calls: Vec<String> = activities.keys().cloned().collect();
     let mut failures = 0;
     while lease::valid(&shared).await && !shared.is_stopping() {
@@ -79,6 +88,9 @@ pub(crate) async fn run(shared: Arc<Shared>, activities: Activities, permits: Ar
             }
         }
     }
+    // At a stop the engine has not ended before it is written how the last attempts ended.
+    drop(ended_to);
+    while recorded.recv().await.is_some() {}
 }
 
 async fn rest(shared: &Shared) {
@@ -99,7 +111,8 @@ fn start(
     permit: OwnedSemaphorePermit,
     ended: &mpsc::Sender<Ended>,
 ) {
-    if node != shared.node.id() {
+    // What was claimed while a stop was asked for is given back with the lease.
+    if node != shared.node.id() || shared.is_stopping() {
         return;
     }
     if !shared.node.hold(task.id) {
@@ -108,6 +121,7 @@ fn start(
         return;
     }
     shared.counters.attempts.add(1);
+    failpoint::pass(Step::CallClaimed);
     let name = format!("call {}", task.call);
     let (shared, activity, permits) = (shared.clone(), activity.clone(), permits.clone());
     let (ended, spawn) = (ended.clone(), shared.ports.spawn.clone());
@@ -121,6 +135,7 @@ fn start(
         span.end(&shared.traces, &task, outcome.as_ref(), clock.now());
         match outcome {
             Some(outcome) => {
+                failpoint::pass(Step::CallAnswered);
                 let record = Ended { task, node, outcome, _permit: permit };
                 // The recorder outlives every attempt but for a stop, after which the lease ends.
                 let _ = ended.send(record).await;
@@ -233,6 +248,7 @@ async fn record(shared: Arc<Shared>, mut from: mpsc::Receiver<Ended>) {
             })
             .collect();
         let Some(taken) = store(&shared, node, &records).await else { return };
+        failpoint::pass(Step::CallRecorded);
         for (ended, taken) in ended.drain(..).zip(taken) {
             shared.node.let_go([ended.task.id]);
             shared.counters.late_attempts.add(usize::from(!taken));

@@ -1,12 +1,17 @@
-//! Keeps this node's lease; a node that lost it drops everything and comes back under a new id.
+//! Keeps this node's lease, until calls have ended at a stop; a node that lost it drops everything
+//! and comes back under a new id.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use knarr_model::NodeId;
 
 use crate::shared::Shared;
 
-/// Renews the lease until the engine stops, then ends it.
+/// How often it is looked, at a stop, whether all calls have ended.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Renews the lease until the engine stops and its calls have ended.
 pub(crate) async fn keep(shared: Arc<Shared>) {
     let settings = &shared.settings;
     let clock = &shared.ports.clock;
@@ -53,6 +58,35 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
                 shared.back_off(failures).await;
             }
         }
+    }
+    let all_ended = calls_end(&shared);
+    tokio::select! {
+        biased;
+        () = all_ended => {}
+        () = clock.sleep(settings.drain * 3 / 4) => {}
+    }
+    // What they have done elsewhere is not known, and was no attempt.
+    shared.tokens.give_up_calls();
+}
+
+/// Calls in flight end by themselves, under a lease that goes on: whoever cancels them when a process
+/// is only replaced has their services asked twice.
+async fn calls_end(shared: &Shared) {
+    let (clock, settings) = (&shared.ports.clock, &shared.settings);
+    let node = shared.node.id();
+    let mut renew_at = clock.monotonic();
+    while shared.tokens.calls_in_flight() > 0 {
+        let now = clock.monotonic();
+        if now >= renew_at {
+            renew_at = now + settings.renew_every;
+            match shared.ports.store.renew(node, settings.lease).await {
+                Ok(true) => shared.node.renewed(now + settings.lease_margin),
+                // Others may have them already.
+                Ok(false) => return,
+                Err(error) => tracing::debug!(%node, "cannot renew the lease at a stop: {error}"),
+            }
+        }
+        clock.sleep(LOOK).await;
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use knarr_model::failpoint::{self, Step};
 use knarr_model::ports::transport::Published;
 use knarr_model::quarantine::{Quarantined, Status};
 use knarr_model::work::{Chunk, Outgoing};
@@ -127,7 +128,9 @@ impl Relay {
             return;
         }
         let messages: Vec<Outgoing> = batch.iter().map(|w| w.message.clone()).collect();
+        failpoint::pass(Step::BeforePublish);
         let answers = self.shared.ports.transport.publish(&messages).await;
+        failpoint::pass(Step::Confirmed);
         sent::tell(&self.shared.traces, messages.iter().zip(&answers), now, clock.now());
         self.conclude(batch, answers).await;
         self.backlog.concluded();
@@ -333,8 +336,12 @@ impl Relay {
         if chunks.is_empty() {
             return;
         }
+        failpoint::pass(Step::BeforeFinish);
         match self.shared.ports.store.finish_chunks(&chunks).await {
-            Ok(()) => self.shared.let_go_chunks(&chunks),
+            Ok(()) => {
+                failpoint::pass(Step::Finished);
+                self.shared.let_go_chunks(&chunks);
+            }
             Err(error) => {
                 tracing::debug!("finished chunks stay for now: {error}");
                 self.finished.put_back(chunks);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use knarr_model::failpoint::{self, Step};
 use knarr_model::ports::store::StoreError;
 use knarr_model::work::Claim;
 use knarr_model::{Name, NodeId, RowId};
@@ -103,6 +104,7 @@ async fn round(shared: &Shared, claim: &Claim) -> Result<bool, StoreError> {
 /// Puts a claimed row on its lane, once.
 pub(super) async fn hand(shared: &Shared, serving: &Serving, node: NodeId, mut incoming: Incoming) {
     let Some(row) = incoming.row() else { return };
+    failpoint::pass(Step::RowClaimed);
     if node != shared.node.id() {
         return;
     }

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use knarr_guard::{Admission, Blocks};
 use knarr_model::commit::{Key, Origin};
 use knarr_model::durations::later;
+use knarr_model::failpoint::{self, Step};
 use knarr_model::ports::crash::Intent;
 use knarr_model::ports::spawn::LaneThread;
 use knarr_model::ports::store::{Load, Loaded, StoreError};
@@ -139,6 +140,7 @@ impl Batches {
             Ok(loaded) => loaded,
             Err(error) => return self.store_failed(batch, round, &error).await,
         };
+        failpoint::pass(Step::Loaded);
         if self.is_fenced(&loaded, &batch) {
             return self.fenced(batch).await;
         }
@@ -175,6 +177,7 @@ impl Batches {
                 return self.let_through(batch, message, by, round).await;
             }
         };
+        failpoint::pass(Step::Decided);
         self.remember_keys(&decided);
         for warning in &decided.warnings {
             let endpoint = &self.serving.endpoint.name;
@@ -306,7 +309,10 @@ impl Batches {
         let work = {
             let (batch, answer, progress) = (batch.clone(), answer.clone(), progress.clone());
             Box::new(move || {
-                let step = |n| progress.store(n, Ordering::Relaxed);
+                let step = |n| {
+                    progress.store(n, Ordering::Relaxed);
+                    failpoint::pass(Step::Deciding);
+                };
                 let work = AssertUnwindSafe(|| decide_batch(&situation, &batch, step));
                 *answer.lock() = Some(catch_unwind(work));
             })

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use knarr_model::commit::Key;
+use knarr_model::failpoint::{self, Step};
 use knarr_model::ports::store::{EndpointRow, EndpointState};
 use knarr_model::work::{CHUNK_MESSAGES, Chunk};
 use knarr_model::{Commit, CommitOutcome, InstanceId, MessageId, RowId, Slice};
@@ -64,6 +65,7 @@ impl Batches {
         self.shared.let_go_chunks(&unused);
         match outcome {
             Ok(CommitOutcome::Committed { lost, chunks }) => {
+                failpoint::pass(Step::Committed);
                 self.hand_over(chunks, node).await;
                 hints.give(&self.shared);
                 self.note_committed(&batch, &decided.fates, &lost, round);

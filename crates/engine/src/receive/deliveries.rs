@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use knarr_model::ports::transport::Settlement;
+use knarr_model::failpoint::{self, Step};
+use knarr_model::ports::transport::{Receipt, Settlement, Settler};
 
 use crate::delivery::{Incoming, Source};
 use crate::shared::Shared;
@@ -32,12 +33,18 @@ pub(super) async fn settle_done(batch: &[Incoming], kept: &[bool]) {
         };
         let other = by.as_ref().is_some_and(|by| !Arc::ptr_eq(by, settler));
         if other && let Some(by) = by.take() {
-            by.settle(&std::mem::take(&mut done)).await;
+            ack(&*by, &std::mem::take(&mut done)).await;
         }
         by = Some(settler.clone());
         done.push((*receipt, Settlement::Ack));
     }
     if let Some(by) = by {
-        by.settle(&done).await;
+        ack(&*by, &done).await;
     }
+}
+
+async fn ack(by: &dyn Settler, done: &[(Receipt, Settlement)]) {
+    failpoint::pass(Step::BeforeAck);
+    by.settle(done).await;
+    failpoint::pass(Step::AckWritten);
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use knarr_guard::Admission;
+use knarr_model::failpoint::{self, Step};
 use knarr_model::ports::store::Load;
 use knarr_model::ports::transport::{Consumer, Delivery};
 use tokio::sync::mpsc;
@@ -83,6 +84,7 @@ async fn consume(
         match came {
             Ok(deliveries) => {
                 for delivery in deliveries {
+                    failpoint::pass(Step::Received);
                     if !route(shared, serving, delivery, &settler).await {
                         break;
                     }
