@@ -37,7 +37,7 @@ const DEEP: usize = 200_000;
 
 /// A type's name that fits into a header and on no screen.
 const LONG_TYPE: &str = {
-    const LETTERS: [u8; 60_000] = [b'a'; 60_000];
+    static LETTERS: [u8; 60_000] = [b'a'; 60_000];
     match std::str::from_utf8(&LETTERS) {
         Ok(text) => text,
         Err(_) => unreachable!(),
