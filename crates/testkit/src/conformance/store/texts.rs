@@ -17,8 +17,8 @@ use super::world::{World, kept, key, raw};
 
 /// How many texts are drawn.
 const TEXTS: usize = 60;
-/// As large as a message may be unless the settings say more.
-const LARGE: usize = 6 << 20;
+/// Far beyond what fits into a page or an index.
+const LARGE: usize = 1 << 20;
 
 /// Numbers that look random and come again: SplitMix64.
 struct Numbers(u64);
