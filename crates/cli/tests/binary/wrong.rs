@@ -62,13 +62,13 @@ fn a_server_that_is_not_there_is_told_and_exits_1() {
 }
 
 #[test]
-fn a_store_that_refuses_for_good_ends_the_start() {
+fn a_store_that_is_something_else_is_a_wrong_setting() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("other.db"), "this is no database").expect("written");
     for verb in ["serve", "migrate"] {
         let store = ["--store", "sqlite:other.db", "--listen", "127.0.0.1:0"];
         let said = said(knarr(folder.path(), &[&[verb], &store[..]].concat()));
-        assert_eq!(said.code, 1, "{said:?}");
+        assert_eq!(said.code, 2, "{said:?}");
         assert!(said.err.contains("KNARR_STORE: other.db"), "{said:?}");
     }
 }
@@ -78,7 +78,7 @@ fn a_store_without_tables_is_refused_where_migrating_is_not_wanted() {
     let folder = tempfile::tempdir().expect("a folder");
     let serve = ["serve", "--no-migrate", "--listen", "127.0.0.1:0"];
     let told = said(knarr(folder.path(), &serve));
-    assert_eq!(told.code, 1, "{told:?}");
+    assert_eq!(told.code, 2, "{told:?}");
     let clear = |line: &str| line.contains("KNARR_STORE") && line.contains("run `migrate`");
     assert!(told.err.lines().any(clear), "{told:?}");
     assert!(!folder.path().join("knarr-data/knarr.db").exists(), "no file was made");
