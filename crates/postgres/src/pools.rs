@@ -73,6 +73,15 @@ impl Pools {
         })
     }
 
+    /// Orders, questions and the lease have a connection from the start: were it made when it is
+    /// needed, the engine might have taken all that the server has.
+    pub(crate) async fn open(&self) -> Result<(), StoreError> {
+        for pool in [&self.control, &self.lease, &self.notify, &self.reading] {
+            pool.run(|connection| async move { Ok(connection.ping().await?) }.boxed()).await?;
+        }
+        Ok(())
+    }
+
     /// Closes every connection that is not at work.
     pub(crate) async fn close(&self) {
         for pool in [&self.engine, &self.control, &self.reading, &self.lease, &self.notify] {
@@ -108,8 +117,7 @@ impl Pool {
         let size = size.max(1);
         let options = connect_options(settings)?;
         let session = Arc::new(Session::new(settings, schema, purpose));
-        // Orders, questions and the lease have theirs from the start: were they made when they are
-        // needed, the engine might have taken all that the server has.
+        // Never fewer than one for orders, questions and the lease (`open`).
         let kept = u32::from(purpose != Purpose::Engine);
         let connections = PoolOptions::<Postgres>::new()
             .max_connections(size)

@@ -61,6 +61,7 @@ impl Store {
             migrate::verify(&settings, &schema).await?;
         }
         let pools = Pools::new(&settings, &schema)?;
+        pools.open().await?;
         pools.engine.run(|connection| warn_of_unsafe_settings(connection).boxed()).await?;
         let signal = Arc::new(Signal::default());
         let carriers = match settings.notify {
