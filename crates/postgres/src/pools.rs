@@ -27,6 +27,9 @@ const SLOW: Duration = Duration::from_secs(1);
 /// A connection that was idle this long is asked whether it is still there before it is used.
 const STALE: Duration = Duration::from_secs(2);
 
+/// So often somebody who opens a connection looks whether one has become free meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// A transaction that deadlocked is begun anew until it was begun so often.
 const DEADLOCKS: u32 = 3;
 
@@ -227,7 +230,7 @@ impl Pool {
                 self.acquire_timeout
             ))));
         };
-        let connection = match self.connections.acquire().await {
+        let connection = match self.acquire().await {
             Err(sqlx::Error::PoolTimedOut) => return Err(self.why_none().await),
             acquired => Some(acquired?),
         };
@@ -253,6 +256,21 @@ impl Pool {
             self.give_up_all();
         }
         result
+    }
+
+    /// A connection of the pool. Whoever opens one does not look at those that others have returned
+    /// since (sqlx #2848): it begins again when there is one, since the server may have no more.
+    async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        loop {
+            let mut acquiring = Box::pin(self.connections.acquire());
+            loop {
+                match timeout(LOOK, &mut acquiring).await {
+                    Ok(acquired) => return acquired,
+                    Err(_) if self.connections.num_idle() > 0 => break,
+                    Err(_) => {}
+                }
+            }
+        }
     }
 
     /// Why there is no connection. The pool only says that it waited: it tries again by itself when
