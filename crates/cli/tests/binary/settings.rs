@@ -181,6 +181,44 @@ fn special(folder: &Path) -> Vec<Case> {
     all
 }
 
+/// Those of OpenTelemetry, which are looked at when there is a collector.
+fn otlp() -> Vec<Case> {
+    const COLLECTOR: &str = "http://127.0.0.1:9";
+    let mut all = Vec::new();
+    for name in [
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    ] {
+        for value in ["nonsense", "ftp://h", "http://me:c4nary-s3cret@h:port", "http://"] {
+            all.push(case(name, value));
+        }
+    }
+    for (name, values) in [
+        ("OTEL_EXPORTER_OTLP_HEADERS", ["c4nary-s3cret", "key=%c4nary-s3cret", "=c4nary-s3cret"]),
+        ("OTEL_RESOURCE_ATTRIBUTES", ["prod", "=prod", "site=%x"]),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", ["grpc", "http/json", "1"]),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", ["0", "10s", "-1"]),
+        ("OTEL_TRACES_EXPORTER", ["jaeger", "console", "1"]),
+        ("OTEL_METRICS_EXPORTER", ["prometheus", "console", "1"]),
+        ("OTEL_TRACES_SAMPLER", ["sometimes", "traceIdRatio", "1"]),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", ["0", "many", "99999999999999999999"]),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", ["0", "-1", "1.5"]),
+        ("OTEL_BSP_SCHEDULE_DELAY", ["0", "5s", "-1"]),
+        ("OTEL_METRIC_EXPORT_INTERVAL", ["0", "1m", "many"]),
+    ] {
+        for value in values {
+            all.push(case(name, value).with("OTEL_EXPORTER_OTLP_ENDPOINT", COLLECTOR));
+        }
+    }
+    for value in ["2", "-0.1", "half", "NaN"] {
+        let share =
+            case("OTEL_TRACES_SAMPLER_ARG", value).with("OTEL_TRACES_SAMPLER", "traceidratio");
+        all.push(share.with("OTEL_EXPORTER_OTLP_ENDPOINT", COLLECTOR));
+    }
+    all
+}
+
 /// The names in the reference, whose truth another test keeps.
 fn every_setting() -> BTreeSet<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
@@ -210,11 +248,13 @@ fn s0_06_every_setting_with_a_wrong_value_is_one_line_that_names_it_and_exit_2()
     let folder = tempfile::tempdir().expect("a folder");
     let mut cases = typed();
     cases.extend(special(folder.path()));
+    cases.extend(otlp());
     // None of them is text.
     let bytes = || OsString::from_vec(vec![b'x', 0xff]);
-    cases.extend(
-        ["KNARR_STORE", "KNARR_LANES", "SAFE_BROWSING_URL"].map(|name| case(name, bytes())),
-    );
+    let some = ["KNARR_STORE", "KNARR_LANES", "SAFE_BROWSING_URL"];
+    // Any text does for these.
+    let any = ["OTEL_SERVICE_NAME", "OTEL_SDK_DISABLED"];
+    cases.extend(some.into_iter().chain(any).map(|name| case(name, bytes())));
     let covered: BTreeSet<String> = cases.iter().map(|case| case.name.to_owned()).collect();
     assert_eq!(covered, every_setting(), "every setting has wrong values here");
     let wrong: Vec<String> = cases.iter().filter_map(|case| judged(folder.path(), case)).collect();

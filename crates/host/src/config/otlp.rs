@@ -24,6 +24,13 @@ pub(super) fn otlp(values: &Values, wrongs: &mut Vec<Wrong>) -> Option<Plan> {
         return None;
     }
     let mut noted = Noted { wrongs };
+    // Once, though both signals go there; and as it was written, before their paths are added.
+    let common =
+        [&traces, &metrics].iter().any(|at| at.as_ref().is_some_and(|at| at.0 == ENDPOINT));
+    if let Some(base) = values.text(ENDPOINT).filter(|_| common) {
+        let checked = Target::new(base, &[], Duration::ZERO);
+        noted.of(checked.map_err(|why| Wrong::new(ENDPOINT, why)))?;
+    }
     let mut is_wanted = |name| noted.of(wanted(values, name)).unwrap_or(true);
     let traces = traces.filter(|_| is_wanted("OTEL_TRACES_EXPORTER"));
     let metrics = metrics.filter(|_| is_wanted("OTEL_METRICS_EXPORTER"));
