@@ -18,6 +18,8 @@ impl Desk {
     ///
     /// # Errors
     /// [`Error::Refused`] with [`Refusal::Unknown`] for an endpoint that never was.
+    ///
+    /// [`Refusal::Unknown`]: knarr_model::ports::guard::Refusal::Unknown
     pub async fn halt(&self, order: &Order, endpoint: &Name) -> Result<Answer, Error> {
         self.known_endpoint(endpoint).await?;
         let at = self.moment(order);
