@@ -33,6 +33,7 @@ impl Address {
                 tokio::spawn(async move {
                     let Ok(mut far) = TcpStream::connect(to).await else { return };
                     tokio::select! {
+                        biased;
                         _ends = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
                         _moved = moves.recv() => {}
                     }
