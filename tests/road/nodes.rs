@@ -6,8 +6,8 @@ use std::time::Duration;
 use knarr_model::commit::Outcome;
 
 use crate::kit::{
-    Answer, Fault, Op, Road, Told, ask, errand, errand_with, fails_first, id, millis_between, set,
-    tell,
+    Answer, Fault, Op, Reply, Road, Told, ask, errand, errand_with, fails_first, id,
+    millis_between, set, tell,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -48,6 +48,31 @@ async fn rows_of_a_dead_node_are_taken_over_once_its_lease_is_past_and_not_befor
     let sent = road.sent::<Told>();
     assert_eq!(sent.len(), 1);
     assert!(sent[0].0.at >= lease_end);
+    assert!(road.rows(|rows| rows.outbox.is_empty()));
+}
+
+/// What died under load has left many small chunks: who takes them over does not rest between them.
+#[tokio::test(start_paused = true)]
+async fn all_that_a_dead_node_left_to_be_sent_goes_in_one_go() {
+    let mut road = Road::with(errand()).settings(|s| s.lanes = 1).start();
+    road.settle().await;
+    road.broker().reply("Road:Told", Reply::NotTaken, usize::MAX);
+    for n in 1..=100 {
+        road.begin(n, vec![tell("left")]);
+        road.pass(SECOND / 50).await;
+    }
+    let left = road.rows(|rows| rows.outbox.len());
+    assert!(left >= 60, "{left} chunks");
+    road.join();
+    road.pass(SECOND).await;
+    let lease_end = road.lease_end(0);
+    road.crash(0);
+    road.broker().heal("Road:Told");
+    road.pass_and_settle(60 * SECOND).await;
+    let sent = road.sent::<Told>();
+    assert_eq!(sent.len(), 100);
+    let latest = sent.iter().map(|(sent, _)| millis_between(lease_end, sent.at)).max();
+    assert!(latest.is_some_and(|ms| ms < 2_500), "{latest:?} ms after the lease's end");
     assert!(road.rows(|rows| rows.outbox.is_empty()));
 }
 

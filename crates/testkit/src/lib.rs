@@ -1,5 +1,7 @@
 //! One-line saga tests, private services, conformance suites, seeded simulation.
 
+#[cfg(feature = "engine")]
+pub mod around;
 pub mod clock;
 #[cfg(feature = "collector")]
 pub mod collector;

@@ -15,6 +15,7 @@ use knarr_model::{
     Class, Envelope, Incident, Instance, InstanceId, Message, MessageId, NodeId, ids,
 };
 use knarr_saga::definition::Definition;
+use knarr_testkit::around::Surrounded;
 use knarr_testkit::clock::TokioClock;
 use knarr_testkit::memory::Rows;
 use serde::de::DeserializeOwned;
@@ -30,7 +31,7 @@ use super::outside::Outside;
 use super::recorded::Recorded;
 use super::shelf::{Door, Shelf};
 use super::tracer::Tracer;
-use super::watch::{Watch, Watched};
+use super::watch::{Seeing, Watch};
 use super::wire::{Broker, Sent};
 
 /// The most virtual time that something may take to come to rest.
@@ -81,7 +82,7 @@ impl Plan {
             watch: Arc::new(Watch::new(clock)),
         };
         let watched = |saga: &Arc<dyn Definition>| -> Arc<dyn Definition> {
-            Arc::new(Watched { inner: saga.clone(), watch: world.watch.clone() })
+            Arc::new(Surrounded::new(saga.clone(), Seeing(world.watch.clone())))
         };
         let sagas = self.sagas.iter().map(watched).collect();
         Road { world, sagas, settings: self.settings, pace: self.pace, nodes: Vec::new(), ids: 0 }
@@ -124,8 +125,8 @@ impl Road {
 
     /// Starts a node that serves another definition of the saga, as in a deploy.
     pub(crate) fn join_with(&mut self, saga: Arc<dyn Definition>) -> usize {
-        let watch = self.world.watch.clone();
-        self.sagas = vec![Arc::new(Watched { inner: saga, watch })];
+        let seeing = Seeing(self.world.watch.clone());
+        self.sagas = vec![Arc::new(Surrounded::new(saga, seeing))];
         self.join()
     }
 

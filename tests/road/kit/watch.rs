@@ -6,15 +6,10 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use knarr_model::incident::FailurePolicy;
 use knarr_model::ports::Clock;
-use knarr_model::shape::Shape;
-use knarr_model::topology::Subscription;
-use knarr_model::{
-    Envelope, Instance, InstanceId, MessageId, Name, RetryPolicy, Script, Statement,
-};
-use knarr_saga::check::Finding;
-use knarr_saga::definition::{BadMessage, Cause, Correlated, Decision, Definition, Event, Live};
+use knarr_model::{InstanceId, MessageId};
+use knarr_saga::definition::{Cause, Decision, Event, Live};
+use knarr_testkit::around::Around;
 use parking_lot::Mutex;
 
 /// One event that a machine was asked about.
@@ -139,110 +134,19 @@ impl Watch {
     }
 }
 
-/// A definition whose decisions are seen.
-pub(crate) struct Watched {
-    pub(crate) inner: Arc<dyn Definition>,
-    pub(crate) watch: Arc<Watch>,
-}
+/// Sees every decision of the definition that it is around.
+#[derive(Clone)]
+pub(crate) struct Seeing(pub(crate) Arc<Watch>);
 
-impl Definition for Watched {
-    fn name(&self) -> &Name {
-        self.inner.name()
-    }
-
-    fn version(&self) -> u32 {
-        self.inner.version()
-    }
-
-    fn subscriptions(&self) -> Vec<Subscription> {
-        self.inner.subscriptions()
-    }
-
-    fn calls(&self) -> Vec<String> {
-        self.inner.calls()
-    }
-
-    fn retry(&self) -> RetryPolicy {
-        self.inner.retry()
-    }
-
-    fn is_ordered(&self) -> bool {
-        self.inner.is_ordered()
-    }
-
-    fn has_state(&self, state: &str) -> bool {
-        self.inner.has_state(state)
-    }
-
-    fn failures(&self) -> FailurePolicy {
-        self.inner.failures()
-    }
-
-    fn purge_steps(&self, instance: InstanceId, run: u32) -> Vec<Statement> {
-        self.inner.purge_steps(instance, run)
-    }
-
-    fn migrations(&self) -> Vec<Script> {
-        self.inner.migrations()
-    }
-
-    fn shape(&self) -> Shape {
-        self.inner.shape()
-    }
-
-    fn key_is_reusable(&self, name: &str) -> bool {
-        self.inner.key_is_reusable(name)
-    }
-
-    fn findings(&self) -> Vec<Finding> {
-        self.inner.findings()
-    }
-
-    fn correlate(&self, envelope: &Envelope) -> Result<Correlated, BadMessage> {
-        self.inner.correlate(envelope)
-    }
-
-    fn open(&self, id: InstanceId, stored: Option<&Instance>) -> Result<Box<dyn Live>, String> {
-        let live = self.inner.open(id, stored)?;
-        Ok(Box::new(WatchedLive { id, live, watch: self.watch.clone() }))
-    }
-
-    fn reopen(&self, over: &Instance) -> Box<dyn Live> {
-        let live = self.inner.reopen(over);
-        Box::new(WatchedLive { id: over.id, live, watch: self.watch.clone() })
-    }
-}
-
-struct WatchedLive {
-    id: InstanceId,
-    live: Box<dyn Live>,
-    watch: Arc<Watch>,
-}
-
-impl Live for WatchedLive {
-    fn decide(&mut self, cause: &Cause, event: &Event<'_>) -> Decision {
-        self.watch.decides(cause.id, self.id, self.live.state());
-        self.live.decide(cause, event)
-    }
-
-    fn state(&self) -> &str {
-        self.live.state()
-    }
-
-    fn save(&self) -> Result<Option<Instance>, String> {
-        self.live.save()
-    }
-
-    fn is_changed(&self) -> bool {
-        self.live.is_changed()
-    }
-
-    fn note_deferred(&mut self, event: &str) {
-        self.live.note_deferred(event);
-    }
-
-    fn snapshot(&self) -> Box<dyn Live> {
-        let (live, watch) = (self.live.snapshot(), self.watch.clone());
-        Box::new(WatchedLive { id: self.id, live, watch })
+impl Around for Seeing {
+    fn decide(
+        &self,
+        id: InstanceId,
+        live: &mut dyn Live,
+        cause: &Cause,
+        event: &Event<'_>,
+    ) -> Decision {
+        self.0.decides(cause.id, id, live.state());
+        live.decide(cause, event)
     }
 }

@@ -2,45 +2,30 @@
 
 use axum::Json;
 use axum::extract::State;
-use knarr_model::incident::IncidentStatus;
 use knarr_model::ports::incidents::IncidentFilter;
-use serde::Deserialize;
 
 use super::answered::Answered;
 use super::asking::{Asking, At};
+use super::filter::{Filter, Wanted};
 use super::shown::Shown;
 use super::words;
 use crate::incident_views::{IncidentSummary, IncidentView};
 use crate::next::Next;
-use crate::paging::{Asked, List, page, query};
+use crate::paging::{Asked, List};
 use crate::problem::Problem;
 
 /// Where incidents are listed.
 const LIST: &str = "/api/v1/incidents";
 const NOUN: &str = "incident";
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Filter {
-    status: Option<String>,
-    endpoint: Option<String>,
-    class: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
 pub(crate) async fn list(
     State(shown): State<Shown>,
     asked: Asked<Filter>,
 ) -> Result<Json<List<IncidentSummary>>, Problem> {
-    let Filter { status, endpoint, class, limit, cursor } = query(asked)?;
-    let request = page(&shown.settings, limit, cursor)?;
-    let filter = IncidentFilter {
-        status: words::word::<IncidentStatus>(status, "open, retried, resolved, discarded")?,
-        endpoint: endpoint.map(Into::into),
-        class: words::class(class)?,
-    };
-    let found = shown.sources.incidents.incidents(&filter, &request).await?;
+    let statuses = "open, retried, resolved, discarded";
+    let Wanted { status, endpoint, class, page } = Wanted::read(asked, statuses, &shown.settings)?;
+    let filter = IncidentFilter { status, endpoint, class };
+    let found = shown.sources.incidents.incidents(&filter, &page).await?;
     Ok(Json(List::of(found, IncidentSummary::of)))
 }
 

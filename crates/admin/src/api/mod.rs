@@ -5,6 +5,7 @@ mod asking;
 mod audit;
 mod body;
 mod endpoints;
+mod filter;
 mod incidents;
 mod instances;
 mod messages;

@@ -3,15 +3,15 @@
 use axum::Json;
 use axum::extract::State;
 use knarr_model::ports::records::QuarantineFilter;
-use knarr_model::quarantine::Status;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answered::Answered;
 use super::asking::{Asking, At, Told};
+use super::filter::{Filter, Wanted};
 use super::shown::Shown;
 use super::words;
-use crate::paging::{Asked, List, page, query};
+use crate::paging::{Asked, List};
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::views::{QuarantineSummary, QuarantineView};
@@ -20,28 +20,14 @@ use crate::views::{QuarantineSummary, QuarantineView};
 const LIST: &str = "/api/v1/quarantine";
 const NOUN: &str = "quarantine";
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Filter {
-    status: Option<String>,
-    endpoint: Option<String>,
-    class: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
 pub(crate) async fn list(
     State(shown): State<Shown>,
     asked: Asked<Filter>,
 ) -> Result<Json<List<QuarantineSummary>>, Problem> {
-    let Filter { status, endpoint, class, limit, cursor } = query(asked)?;
-    let request = page(&shown.settings, limit, cursor)?;
-    let filter = QuarantineFilter {
-        status: words::word::<Status>(status, "held, released, discarded")?,
-        endpoint: endpoint.map(Into::into),
-        class: words::class(class)?,
-    };
-    let found = shown.sources.records.quarantine(&filter, &request).await?;
+    let statuses = "held, released, discarded";
+    let Wanted { status, endpoint, class, page } = Wanted::read(asked, statuses, &shown.settings)?;
+    let filter = QuarantineFilter { status, endpoint, class };
+    let found = shown.sources.records.quarantine(&filter, &page).await?;
     Ok(Json(List::of(found, QuarantineSummary::of)))
 }
 

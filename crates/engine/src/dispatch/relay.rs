@@ -374,7 +374,7 @@ pub(crate) async fn take_over(shared: Arc<Shared>, relays: Vec<mpsc::WeakSender<
             look_until = now + DOUBT;
         }
         match find(&shared, node, now < look_until).await {
-            Ok(chunks) => {
+            Ok((chunks, more)) => {
                 for chunk in chunks {
                     next = (next + 1) % relays.len().max(1);
                     let Some(relay) = relays[next].upgrade() else { return };
@@ -382,7 +382,9 @@ pub(crate) async fn take_over(shared: Arc<Shared>, relays: Vec<mpsc::WeakSender<
                     shared.unsent.add(&chunk.messages);
                     let _ = relay.send(Handed { chunk, node, committed_at: None }).await;
                 }
-                shared.pause(shared.settings.poll).await;
+                if !more {
+                    shared.pause(shared.settings.poll).await;
+                }
             }
             Err(error) => {
                 tracing::warn!("cannot look for orphaned outbox rows: {error}");
@@ -394,17 +396,23 @@ pub(crate) async fn take_over(shared: Arc<Shared>, relays: Vec<mpsc::WeakSender<
     }
 }
 
+/// What is found, and whether there may be more at once. While as much waits here as may, nothing of
+/// others is taken.
 async fn find(
     shared: &Shared,
     node: NodeId,
     doubtful: bool,
-) -> Result<Vec<Chunk>, knarr_model::ports::StoreError> {
+) -> Result<(Vec<Chunk>, bool), knarr_model::ports::StoreError> {
     let store = &shared.ports.store;
-    let mut chunks = store.take_chunks(node, CHUNKS_AT_ONCE).await?;
+    let mut chunks = match shared.is_full() {
+        true => Vec::new(),
+        false => store.take_chunks(node, CHUNKS_AT_ONCE).await?,
+    };
+    let more = chunks.len() >= CHUNKS_AT_ONCE;
     if doubtful {
         let mut known = shared.chunks_in_hand();
         known.extend(chunks.iter().map(|chunk| chunk.id));
         chunks.extend(store.own_chunks(node, &known).await?);
     }
-    Ok(chunks)
+    Ok((chunks, more))
 }

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use knarr_model::commit::Key;
 use knarr_model::failpoint::{self, Step};
-use knarr_model::ports::store::{EndpointRow, EndpointState};
-use knarr_model::work::{CHUNK_MESSAGES, Chunk};
+use knarr_model::ports::store::{EndpointRow, EndpointState, StoreError};
+use knarr_model::work::{CHUNK_BYTES, CHUNK_MESSAGES, Chunk};
 use knarr_model::{Commit, CommitOutcome, InstanceId, MessageId, RowId, Slice};
 
 use super::batch::{Batches, Next, Round};
@@ -27,17 +27,9 @@ impl Batches {
         round: &mut Round,
     ) -> Next {
         let node = self.shared.node.id();
-        let finished_chunks = self.finished.take();
-        let outgoing: usize = decided.slices.iter().map(|slice| slice.outgoing.len()).sum();
-        let bytes: usize =
-            decided.slices.iter().flat_map(|s| &s.outgoing).map(|m| m.body.len()).sum();
-        let chunks =
-            outgoing.div_ceil(CHUNK_MESSAGES) + 2 * bytes / knarr_model::work::CHUNK_BYTES + 1;
-        let clock = &self.shared.ports.clock;
         let hints = Hints::of(&decided.slices);
         round.spans = Spans::of(&self.shared.traces, &self.serving, &batch, &decided, round.began);
-        let chunk_ids: Vec<_> = (0..chunks).map(|_| RowId(clock.new_id())).collect();
-        self.shared.hold_chunks(chunk_ids.iter().copied());
+        let (chunk_ids, finished_chunks) = (self.chunk_ids(&decided.slices), self.finished.take());
         let commit = Commit {
             endpoint: self.serving.endpoint.name.clone(),
             saga: self.serving.saga.name().clone(),
@@ -48,21 +40,10 @@ impl Batches {
             slices: decided.slices,
             chunk_ids: chunk_ids.clone(),
             finished_chunks: finished_chunks.clone(),
-            now: clock.now(),
+            now: self.shared.ports.clock.now(),
         };
         let outcome = self.shared.ports.store.commit(commit).await;
-        let unused = match &outcome {
-            Ok(CommitOutcome::Committed { chunks, .. }) => {
-                self.shared.let_go_chunks(&finished_chunks);
-                let made = |id: &RowId| chunks.iter().any(|chunk| chunk.id == *id);
-                chunk_ids.into_iter().filter(|id| !made(id)).collect()
-            }
-            _ => {
-                self.finished.put_back(finished_chunks);
-                chunk_ids
-            }
-        };
-        self.shared.let_go_chunks(&unused);
+        self.account_for(&outcome, chunk_ids, finished_chunks);
         match outcome {
             Ok(CommitOutcome::Committed { lost, chunks }) => {
                 failpoint::pass(Step::Committed);
@@ -98,6 +79,38 @@ impl Batches {
                 self.store_failed(batch, round, &error).await
             }
         }
+    }
+
+    /// As many ids as the messages that leave can want chunks, held against the relay.
+    fn chunk_ids(&self, slices: &[Slice]) -> Vec<RowId> {
+        let leaving = || slices.iter().flat_map(|slice| &slice.outgoing);
+        let bytes: usize = leaving().map(|message| message.body.len()).sum();
+        let chunks = leaving().count().div_ceil(CHUNK_MESSAGES) + 2 * bytes / CHUNK_BYTES + 1;
+        let clock = &self.shared.ports.clock;
+        let ids: Vec<_> = (0..chunks).map(|_| RowId(clock.new_id())).collect();
+        self.shared.hold_chunks(ids.iter().copied());
+        ids
+    }
+
+    /// Lets go of the chunks that were not made, and of those that went with the commit.
+    fn account_for(
+        &self,
+        outcome: &Result<CommitOutcome, StoreError>,
+        ids: Vec<RowId>,
+        finished: Vec<RowId>,
+    ) {
+        let unused = match outcome {
+            Ok(CommitOutcome::Committed { chunks, .. }) => {
+                self.shared.let_go_chunks(&finished);
+                let made = |id: &RowId| chunks.iter().any(|chunk| chunk.id == *id);
+                ids.into_iter().filter(|id| !made(id)).collect()
+            }
+            _ => {
+                self.finished.put_back(finished);
+                ids
+            }
+        };
+        self.shared.let_go_chunks(&unused);
     }
 
     /// A key that this batch wants is an instance's, or is wanted twice.

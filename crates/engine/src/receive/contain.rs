@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chrono::{DateTime, Utc};
 use knarr_guard::notice::announce;
 use knarr_guard::{Blocks, Failure, Moment, contain, halt, release};
 use knarr_model::incident::{Incident, Scope};
@@ -90,25 +91,36 @@ impl Batches {
             return Next::Again(batch);
         }
         let culprit = batch.remove(0);
-        transitions::contained(&self.shared.traces, &self.serving, &culprit, &failure, at.now);
         round.written.through = true;
+        if let Some(incident) = done.plan.incidents.first() {
+            culprit.logged().in_scope(|| tell(incident));
+        }
+        self.contained(culprit, &failure, instance, at.now).await;
+        Next::Again(batch)
+    }
+
+    /// What follows when a failed run was contained: its message is done, and so are its calls.
+    async fn contained(
+        &self,
+        culprit: Incoming,
+        failure: &Failure,
+        instance: Option<InstanceId>,
+        at: DateTime<Utc>,
+    ) {
+        transitions::contained(&self.shared.traces, &self.serving, &culprit, failure, at);
         if let Some(row) = culprit.row() {
             self.shared.node.let_go([row]);
         }
         settle_done(std::slice::from_ref(&culprit), &[true]).await;
         culprit.committed();
         self.shared.counters.contained.add(1);
-        self.shared.standing.failed(self.shared.ports.clock.monotonic(), None);
         self.shared.counters.quarantined.add(1);
+        self.shared.standing.failed(self.shared.ports.clock.monotonic(), None);
         self.note(&[Some(instance)]);
         if let Some(instance) = instance {
             self.shared.tokens.cancel_instance(&failure.saga, instance);
         }
         self.serving.changed.notify_one();
-        if let Some(incident) = done.plan.incidents.first() {
-            culprit.logged().in_scope(|| tell(incident));
-        }
-        Next::Again(batch)
     }
 
     /// The first message is a copy of one that an older definition failed on: it may try.

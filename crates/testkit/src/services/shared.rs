@@ -3,7 +3,8 @@
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -110,9 +111,30 @@ pub(super) fn find(service: Service) -> Found {
         }
     });
     if !matches!(found, Found::Url(_)) {
-        let _best_effort = File::create(used_file(service));
+        keep_used(service);
     }
     found.clone()
+}
+
+/// Notes that the service is used, now and for as long as this process runs: a test may take longer
+/// than a service is kept for nobody.
+fn keep_used(service: Service) {
+    static KEPT: [Once; 2] = [const { Once::new() }; 2];
+    let note = move || {
+        let _best_effort = File::create(used_file(service));
+    };
+    note();
+    KEPT[service as usize].call_once(|| {
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(Duration::from_secs(60));
+                // Whoever stopped it meanwhile is not contradicted.
+                if used_file(service).exists() {
+                    note();
+                }
+            }
+        });
+    });
 }
 
 /// Starts the service unless it runs or a URL is given, and returns the URL.

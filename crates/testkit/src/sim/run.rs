@@ -20,6 +20,7 @@ use super::store::SimStore;
 use super::toy::Toy;
 use super::twice::Twice;
 use super::world::World;
+use crate::around::Surrounded;
 use crate::clock::TokioClock;
 use crate::memory::{self, MemoryStore};
 
@@ -76,8 +77,10 @@ impl Simulation {
         );
         let store = SimStore { inner, world: world.clone(), clock, mutation };
         let failures = plan.failures;
-        let saga: Arc<dyn Definition> =
-            Arc::new(Twice { inner: definition::<Toy>(), failures, world: world.clone() });
+        let saga: Arc<dyn Definition> = Arc::new(Surrounded::new(
+            definition::<Toy>(),
+            Twice { failures, world: world.clone() },
+        ));
         let mut settings = Settings { lanes: 3, max_batch: 16, ..Settings::default() };
         settings.breaker.window = 12;
         settings.breaker.failures = 7;

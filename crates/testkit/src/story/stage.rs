@@ -17,7 +17,7 @@ use super::board::{Board, Scripted};
 use super::door::Door;
 use super::spawn::HereSpawn;
 use super::trace::Trace;
-use super::watched::Watched;
+use super::watched::watched;
 use crate::clock::TokioClock;
 use crate::memory::{MemoryStore, Rows};
 
@@ -48,7 +48,7 @@ impl Stage {
     /// # Errors
     /// What is wrong with the machine.
     pub(super) fn open(inner: &Arc<dyn Definition>, trace: &Arc<Trace>) -> Result<Stage, String> {
-        let definition: Arc<dyn Definition> = Arc::new(Watched::new(inner.clone(), trace.clone()));
+        let definition: Arc<dyn Definition> = Arc::new(watched(inner.clone(), trace.clone()));
         let clock = Arc::new(TokioClock::new(1));
         let store = MemoryStore::new(clock.clone());
         let (door, board) = (Door::default(), Arc::new(Board::default()));
