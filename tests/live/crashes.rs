@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::moments::Moments;
-use crate::mortal::{DEED, DO, EASY, Mortal, What};
+use crate::mortal::{DEED, DO, EASY, Mortal, PLEAD, What};
 use crate::stored::Stored;
 use crate::wire::{MASS_TRANSIT, Raw, Wire, envelope_of};
 use crate::world::{World, until};
@@ -135,9 +135,60 @@ async fn row_018_row_082_row_083_pe_083_live_what_kills_or_hangs_is_convicted_wh
     // The three that started a run block their copies; nothing has stopped.
     assert_eq!(stored.count("SELECT count(*) FROM knarr.block").await, 4);
     let open = "SELECT count(*) FROM knarr.endpoint WHERE state = 'open'";
-    assert_eq!(stored.count(open).await, 1);
+    assert_eq!(stored.count(open).await, 2);
     assert_eq!(stored.count("SELECT count(*) FROM knarr.suspect").await, 0);
     assert_eq!(wire.ready(DEED).await, 0);
+    wire.close().await;
+}
+
+/// One call aborts the process at every attempt. It takes a while: each death is noticed when the
+/// lease is past.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_018_row_083_live_a_call_that_kills_is_convicted_while_a_thousand_go_through() {
+    const SLOW: i64 = 30;
+    let world = World::new().await;
+    let mut child = Supervised::ready(&world).await;
+    let wire = Wire::open(&world).await;
+    for n in 0..OTHERS {
+        easy(&wire, 0).await;
+        if n % 30 == 0 && n / 30 < SLOW {
+            deed(&wire, What::SlowAnswer).await;
+        }
+        if n == 50 {
+            send(&wire, PLEAD, json!({ "correlation_id": Uuid::new_v4() })).await;
+        }
+        child.revive();
+    }
+    let mut stored = Stored::open(&world).await;
+    let expected = BTreeMap::from([("activity".to_owned(), 1)]);
+    let mut sent = OTHERS;
+    child
+        .until("the call is convicted", async || {
+            // Whoever lives shows it.
+            easy(&wire, 0).await;
+            sent += 1;
+            let aside = set_aside(&mut stored).await;
+            if aside == expected { Ok(()) } else { Err(format!("set aside {aside:?}")) }
+        })
+        .await;
+    let ended = "SELECT count(*) FROM knarr.instance WHERE state = 'Final'";
+    child
+        .until("all others have come through", async || {
+            let (done, slow) = (applied(&mut stored, EASY).await, stored.count(ended).await - sent);
+            if (done, slow) == (sent, SLOW) { Ok(()) } else { Err(format!("{done}, {slow}")) }
+        })
+        .await;
+    assert_eq!(set_aside(&mut stored).await, expected);
+    println!("it died {} times", child.deaths);
+    assert!(child.deaths >= 7, "{}", child.deaths);
+    let told = "SELECT count(*) FROM knarr.quarantine \
+                WHERE detail LIKE '%7 processes ended while they ran this call%'";
+    assert_eq!(stored.count(told).await, 1);
+    let purged = "SELECT count(*) FROM knarr.instance WHERE saga = 'plea' AND state = 'Purged'";
+    assert_eq!(stored.count(purged).await, 1);
+    let open = "SELECT count(*) FROM knarr.endpoint WHERE state = 'open'";
+    assert_eq!(stored.count(open).await, 2, "nothing has stopped");
+    assert_eq!(stored.count("SELECT count(*) FROM knarr.activity").await, 0);
     wire.close().await;
 }
 

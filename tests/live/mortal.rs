@@ -16,6 +16,8 @@ use crate::world::World;
 pub(crate) const DEED: &str = "deed";
 pub(crate) const EASY: &str = "Mortal:Easy";
 pub(crate) const DO: &str = "Mortal:Do";
+/// Starts a run whose call kills the process, at an endpoint of its own.
+pub(crate) const PLEAD: &str = "Mortal:Plead";
 /// Where the child says that it is ready.
 const READY: &str = "KNARR_TEST_READY";
 
@@ -56,6 +58,48 @@ pub(crate) enum What {
     PanicInActivity,
     /// The activity never answers.
     Pend,
+    /// The activity takes its time.
+    SlowAnswer,
+}
+
+/// Asks for a call that kills.
+#[derive(Serialize, Deserialize, Message)]
+#[message(namespace = "Mortal")]
+struct Plead {
+    correlation_id: Uuid,
+}
+
+/// Kills the process.
+#[derive(Serialize, Deserialize, Call)]
+#[call(output = ())]
+struct Kill {}
+
+/// A run whose only call kills, and whose failure no row takes.
+#[derive(Clone, Serialize, Deserialize)]
+struct Plea {}
+
+impl Machine for Plea {
+    type State = Step;
+
+    fn define(m: &mut Table<Self>) {
+        m.on_failure(OnFailure::ContainInstance);
+        m.initially::<Plead>().create(plead).go_to(Step::Doing);
+        m.during([Step::Doing]).done::<Kill>().finish();
+    }
+}
+
+fn plead(_: &Plead, out: &mut Effects<Plea>) -> Plea {
+    out.run(Kill {});
+    Plea {}
+}
+
+/// Aborts at every attempt.
+struct Kills;
+
+impl Activity<Kill> for Kills {
+    async fn run(&self, _: &Kill, _: &Attempt) -> Result<(), Failure> {
+        std::process::abort();
+    }
 }
 
 #[derive(Serialize, Deserialize, Call)]
@@ -109,7 +153,7 @@ fn start(e: &Do, out: &mut Effects<Deed>) -> Deed {
         What::Nothing | What::AbortInTimer | What::PanicInDropOfData => {
             out.schedule(Tick, Duration::from_millis(20));
         }
-        What::AbortInAnswer | What::PanicInActivity | What::Pend => {
+        What::AbortInAnswer | What::PanicInActivity | What::Pend | What::SlowAnswer => {
             out.run(Ask { what: e.what });
         }
         What::Abort => std::process::abort(),
@@ -166,6 +210,10 @@ impl Activity<Ask> for Answers {
         match call.what {
             What::PanicInActivity => panic!("an activity panics"),
             What::Pend => std::future::pending().await,
+            What::SlowAnswer => {
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -184,6 +232,7 @@ impl Activity<Ask> for Answers {
 async fn serves() {
     let Some(ready) = std::env::var_os(READY) else { return };
     let app = knarr::App::new("mortal").saga::<Deed>().activity(Answers);
+    let app = app.saga::<Plea>().activity(Kills);
     let server = app.start().await.expect("it starts");
     server.ready().await;
     std::fs::write(ready, "ready").expect("our own folder");

@@ -12,6 +12,7 @@ mod identity;
 mod keys;
 mod kit;
 mod lanes;
+mod losses;
 mod nodes;
 mod ordered;
 mod outbox;

@@ -145,6 +145,8 @@ const HAPPENS: &[&str] = &[
     "answered again",
     "died of a message",
     "convicted",
+    "died of a call",
+    "convicted call",
 ];
 
 fn is_noticed(mutation: Mutation) {

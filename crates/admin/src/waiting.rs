@@ -109,6 +109,7 @@ mod tests {
     use std::sync::Arc;
 
     use knarr_model::shape::RowShape;
+    use knarr_model::work::Losses;
     use knarr_model::{Book, Context, Envelope, Instance, InstanceId, MessageId, RowId};
     use serde_json::value::RawValue;
     use uuid::Uuid;
@@ -155,6 +156,7 @@ mod tests {
             call: "AskVirusTotal".to_owned(),
             payload: json(),
             idempotency_key: Uuid::nil(),
+            lost: Losses::default(),
             attempt,
             claims: 1,
             memo: None,

@@ -185,7 +185,11 @@ CREATE TABLE activity (
     ended           TEXT,
     decide_attempt  INTEGER NOT NULL DEFAULT 0,
     error           TEXT,
-    node            BLOB
+    node            BLOB,
+    run_since       INTEGER,
+    lost            INTEGER NOT NULL DEFAULT 0,
+    lost_at         INTEGER,
+    lost_after      INTEGER
 ) STRICT;
 CREATE INDEX activity_by_due ON activity (endpoint, due_at, id) WHERE ended IS NULL;
 CREATE INDEX activity_by_end ON activity (endpoint, due_at, id) WHERE ended IS NOT NULL;

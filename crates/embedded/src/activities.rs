@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use knarr_model::Slice;
-use knarr_model::ids::{InstanceId, NodeId};
-use knarr_model::work::{ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, EndedCall};
+use knarr_model::ids::{InstanceId, NodeId, RowId};
+use knarr_model::work::{
+    ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, EndedCall, Losses,
+};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::claims::{Ready, free};
 use crate::error::Error;
 use crate::rows::{
-    from_json, get, hex, id, instant, json, micros, name, raw, readable, some_json,
-    some_json_column, whole,
+    from_json, get, hex, id, ids, instant, json, micros, name, raw, readable, some_instant,
+    some_json, some_json_column, whole,
 };
 
 const INSERT: &str = "INSERT INTO activity
@@ -34,11 +36,19 @@ const DUE: &str = concat!(
     " ORDER BY a.due_at, a.id LIMIT ?6"
 );
 /// An attempt that ended with its node's lease, or never reached its node, stays the one to run.
+/// What another node ran is lost; what it held and did not run is acquitted but of one loss.
+/// Without losses it is run from now (?3) on.
 const CLAIM: &str = "UPDATE activity
-    SET attempt = attempt + (node IS NULL), claims = claims + 1, node = ?1
+    SET attempt = attempt + (node IS NULL), claims = claims + 1, node = ?1,
+        lost = CASE WHEN node IS NULL OR node = ?1 THEN lost
+            WHEN run_since IS NULL THEN min(lost, 1) ELSE lost + 1 END,
+        lost_at = iif(node IS NULL OR node = ?1 OR run_since IS NULL, lost_at, ?3),
+        lost_after = iif(node IS NULL OR node = ?1 OR run_since IS NULL, lost_after,
+            ?3 - run_since),
+        run_since = iif((node IS NULL OR node = ?1) AND lost = 0, ?3, NULL)
     WHERE id IN (SELECT unhex(value) FROM json_each(?2))
     RETURNING id, endpoint, saga, instance, run, call, payload, idempotency_key, attempt, claims,
-        memo, due_at, retry, deadline, context";
+        memo, due_at, retry, deadline, context, lost, lost_at, lost_after";
 const DUE_ENDED: &str = concat!(
     "SELECT a.id, a.due_at FROM activity a
     WHERE a.endpoint = ?5 AND a.due_at <= ?2 AND a.ended IS NOT NULL AND ",
@@ -48,21 +58,28 @@ const DUE_ENDED: &str = concat!(
 const CLAIM_ENDED: &str = "UPDATE activity SET node = ?1, claims = claims + 1
     WHERE id IN (SELECT unhex(value) FROM json_each(?2))
     RETURNING id, endpoint, saga, instance, run, call, payload, idempotency_key, attempt, claims,
-        memo, due_at, retry, deadline, context, ended, decide_attempt";
+        memo, due_at, retry, deadline, context, lost, lost_at, lost_after, ended, decide_attempt";
 /// An end repeated under its own claim changes nothing: its first answer may have been lost.
 const END: &str = "UPDATE activity
-    SET due_at = iif(ended IS NULL, ?5, due_at), ended = coalesce(ended, ?4)
+    SET due_at = iif(ended IS NULL, ?5, due_at), ended = coalesce(ended, ?4),
+        lost = 0, lost_at = NULL, lost_after = NULL
     WHERE id = ?1 AND node = ?2 AND claims = ?3";
 const AGAIN: &str = "UPDATE activity
-    SET due_at = ?4, memo = ?5, attempt = attempt - ?6, node = NULL
+    SET due_at = ?4, memo = ?5, attempt = attempt - ?6, node = NULL,
+        lost = 0, lost_at = NULL, lost_after = NULL
+    WHERE id = ?1 AND node = ?2 AND claims = ?3 AND ended IS NULL";
+const RUN: &str = "UPDATE activity SET run_since = ?4
+    WHERE id = ?1 AND node = ?2 AND claims = ?3 AND ended IS NULL";
+const PUT_OFF: &str = "UPDATE activity SET node = NULL, attempt = attempt - 1, due_at = ?4
     WHERE id = ?1 AND node = ?2 AND claims = ?3 AND ended IS NULL";
 const ENDED: &str = "UPDATE activity SET ended = ?2, decide_attempt = ?3 WHERE id = ?1";
 const ALL_OF_INSTANCE: &str = "SELECT id, endpoint, saga, instance, run, call, payload,
-        idempotency_key, attempt, claims, memo, due_at, retry, deadline, context, ended,
-        decide_attempt
+        idempotency_key, attempt, claims, memo, due_at, retry, deadline, context, lost,
+        lost_at, lost_after, ended, decide_attempt
     FROM activity WHERE saga = ?1 AND instance = ?2 ORDER BY id";
 const OF_INSTANCE: &str = "SELECT id, endpoint, saga, instance, run, call, payload,
-        idempotency_key, attempt, claims, memo, due_at, retry, deadline, context
+        idempotency_key, attempt, claims, memo, due_at, retry, deadline, context, lost,
+        lost_at, lost_after
     FROM activity WHERE saga = ?1 AND instance = ?2 ORDER BY id";
 
 /// The calls that the slices ask for and withdraw, as parameters.
@@ -135,7 +152,8 @@ pub(crate) async fn claim(
     if chosen.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = ready.mark(connection, CLAIM, &chosen).await?;
+    let query = sqlx::query(CLAIM).bind(claim.node.0).bind(ids(&chosen)?).bind(ready.now);
+    let rows = query.fetch_all(connection).await?;
     let mut calls = readable("call", &rows, read);
     calls.sort_by_key(|call| (call.due_at, call.id));
     Ok(calls)
@@ -154,8 +172,8 @@ pub(crate) async fn claim_ended(
     }
     let rows = ready.mark(connection, CLAIM_ENDED, &chosen).await?;
     let mut ended = readable("ended call", &rows, |row| {
-        let end: CallEnd = from_json(row, 15)?;
-        Ok(EndedCall { task: read(row)?, end, decide_attempt: whole(row, 16)? })
+        let end: CallEnd = from_json(row, 18)?;
+        Ok(EndedCall { task: read(row)?, end, decide_attempt: whole(row, 19)? })
     });
     ended.sort_by_key(|call| (call.task.due_at, call.task.id));
     Ok(ended)
@@ -186,6 +204,29 @@ pub(crate) async fn record(
     Ok(query.execute(connection).await?.rows_affected() == 1)
 }
 
+/// From now on the node runs a call that it has claimed.
+pub(crate) async fn run(
+    connection: &mut SqliteConnection,
+    node: NodeId,
+    (call, claims): (RowId, i64),
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let query = sqlx::query(RUN).bind(call.0).bind(node.0).bind(claims).bind(micros(now));
+    Ok(query.execute(connection).await?.rows_affected() == 1)
+}
+
+/// Gives back a call that the node did not run.
+pub(crate) async fn put_off(
+    connection: &mut SqliteConnection,
+    node: NodeId,
+    (call, claims): (RowId, i64),
+    until: DateTime<Utc>,
+) -> Result<(), Error> {
+    let query = sqlx::query(PUT_OFF).bind(call.0).bind(node.0).bind(claims).bind(micros(until));
+    query.execute(connection).await?;
+    Ok(())
+}
+
 /// An instance's calls, in the order of their ids.
 pub(crate) async fn of_instance(
     connection: &mut SqliteConnection,
@@ -206,8 +247,8 @@ pub(crate) async fn all_of_instance(
     let (mut open, mut ended) = (Vec::new(), Vec::new());
     for row in &query.fetch_all(connection).await? {
         let task = read(row)?;
-        match some_json_column(row, 15)? {
-            Some(end) => ended.push(EndedCall { task, end, decide_attempt: whole(row, 16)? }),
+        match some_json_column(row, 18)? {
+            Some(end) => ended.push(EndedCall { task, end, decide_attempt: whole(row, 19)? }),
             None => open.push(task),
         }
     }
@@ -227,6 +268,7 @@ pub(crate) async fn end(connection: &mut SqliteConnection, call: &EndedCall) -> 
 
 fn read(row: &SqliteRow) -> Result<ActivityTask, Error> {
     let deadline: Option<i64> = get(row, 13)?;
+    let lost_after: Option<i64> = get(row, 17)?;
     Ok(ActivityTask {
         id: id(row, 0)?,
         endpoint: name(row, 1)?,
@@ -243,5 +285,10 @@ fn read(row: &SqliteRow) -> Result<ActivityTask, Error> {
         retry: some_json_column(row, 12)?,
         deadline: deadline.map(|micros| Duration::from_micros(micros.unsigned_abs())),
         context: from_json(row, 14)?,
+        lost: Losses {
+            count: whole(row, 15)?,
+            last: some_instant(row, 16)?,
+            after: lost_after.map(|micros| Duration::from_micros(micros.max(0).unsigned_abs())),
+        },
     })
 }

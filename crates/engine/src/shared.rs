@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -56,6 +56,12 @@ pub(crate) struct Shared {
     pub(crate) endpoints: BTreeMap<Name, Arc<Serving>>,
     /// Turns on the road: see [`Settings::concurrent_batches`].
     turns: Semaphore,
+    /// For who is tried alone: a suspected message while it is decided, a suspected call while it runs.
+    pub(crate) trial: Arc<Semaphore>,
+    /// Calls that run here and were lost once: beside them no message is decided alone.
+    pub(crate) lost_once: Arc<AtomicUsize>,
+    /// When it was last recorded how a call ended.
+    pub(crate) recorded: Mutex<Option<DateTime<Utc>>>,
     /// Rows may be due: look now.
     pub(crate) due: Notify,
     /// Calls may be waiting: look now.
@@ -218,6 +224,9 @@ impl Shared {
             host,
             endpoints,
             turns,
+            trial: Arc::new(Semaphore::new(1)),
+            lost_once: Arc::default(),
+            recorded: Mutex::default(),
             due: Notify::new(),
             calls: Notify::new(),
             in_hand: Mutex::default(),

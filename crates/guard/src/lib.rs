@@ -12,6 +12,7 @@ pub mod desk;
 pub mod halt;
 mod halted;
 pub mod incident;
+pub mod losses;
 pub mod notice;
 pub mod order;
 pub mod peers;

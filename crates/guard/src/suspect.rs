@@ -7,10 +7,11 @@ use knarr_model::ports::crash::Suspect;
 
 use crate::halt::delta;
 
-/// How messages are dealt with that a process had in hand when it died.
+/// How messages and calls are dealt with that a process had in hand when it died.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrashSettings {
-    /// Processes that must have died deciding a message alone before it is set aside.
+    /// Processes that must have died deciding a message alone before it is set aside, or running a
+    /// call as the only suspect before it fails.
     pub budget: u32,
     /// How far such tries lie apart; the last one holds for all later ones.
     pub spacing: Vec<Duration>,
@@ -29,8 +30,13 @@ impl Default for CrashSettings {
 }
 
 impl CrashSettings {
-    /// How long a message waits that was tried alone so often.
-    fn gap(&self, tries: u32) -> Duration {
+    /// How long a suspect waits while another is tried.
+    pub fn pause(&self) -> Duration {
+        self.gap(1)
+    }
+
+    /// How long a message waits, or a call, that was tried alone so often.
+    pub(crate) fn gap(&self, tries: u32) -> Duration {
         let nth = usize::try_from(tries).unwrap_or(usize::MAX).saturating_sub(1);
         self.spacing.get(nth).or(self.spacing.last()).copied().unwrap_or(Duration::from_secs(1))
     }
@@ -43,7 +49,7 @@ pub struct Holder {
     pub now: DateTime<Utc>,
     /// Since when it runs.
     pub since: DateTime<Utc>,
-    /// When it last committed another message of the endpoint.
+    /// When it last committed another message of the endpoint; of a call: any message, or a call.
     pub committed: Option<DateTime<Utc>>,
 }
 

@@ -234,6 +234,21 @@ pub struct ActivityTask {
     pub deadline: Option<Duration>,
     /// What its end carries on.
     pub context: Context,
+    /// Processes that ended while they ran it. A call that is restored starts anew.
+    #[serde(skip)]
+    pub lost: Losses,
+}
+
+/// Processes that died, or lost their lease, while they ran a call, one after the other, and nobody
+/// ever heard of the attempts. An attempt of which one hears makes it none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// How many.
+    pub count: u32,
+    /// When the last was noticed.
+    pub last: Option<DateTime<Utc>>,
+    /// From the beginning of the attempt that it ran until then.
+    pub after: Option<Duration>,
 }
 
 /// How a call ended.

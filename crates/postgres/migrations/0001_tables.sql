@@ -181,7 +181,11 @@ CREATE TABLE activity (
     context         text        NOT NULL,
     ended           text,
     decide_attempt  bigint      NOT NULL DEFAULT 0,
-    node            uuid
+    node            uuid,
+    run_since       timestamptz,
+    lost            bigint      NOT NULL DEFAULT 0,
+    lost_at         timestamptz,
+    lost_after_us   bigint
 ) WITH (
     fillfactor = 70,
     autovacuum_vacuum_scale_factor = 0,

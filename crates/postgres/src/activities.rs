@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use knarr_model::ids::{InstanceId, RowId};
 use knarr_model::ports::StoreError;
-use knarr_model::work::{ActivityTask, AttemptOutcome, AttemptRecord, EndedCall};
+use knarr_model::work::{ActivityTask, AttemptOutcome, AttemptRecord, EndedCall, Losses};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -17,7 +17,8 @@ use crate::error::Failed;
 use crate::rows::{self, Query};
 
 /// An attempt that ended with its node's lease, or never reached its node, stays the one to run:
-/// only a row of nobody counts one up.
+/// only a row of nobody counts one up. What another node ran is lost; what it held and did not run
+/// is acquitted but of one loss. Without losses it is run from now on.
 const CLAIM_DUE: &str = concat!(
     "
 WITH due AS (
@@ -35,10 +36,18 @@ WITH due AS (
     ORDER BY activity.due_at, activity.id LIMIT $3 FOR UPDATE SKIP LOCKED) found
   ORDER BY found.due_at, found.id LIMIT $3)
 UPDATE activity
-SET node = $1, claims = claims + 1, attempt = attempt + (node IS NULL)::int
+SET node = $1, claims = claims + 1, attempt = attempt + (node IS NULL)::int,
+    lost = CASE WHEN node IS NULL OR node = $1 THEN lost
+                WHEN run_since IS NULL THEN least(lost, 1) ELSE lost + 1 END,
+    lost_at = CASE WHEN node IS NULL OR node = $1 OR run_since IS NULL THEN lost_at
+                   ELSE statement_timestamp() END,
+    lost_after_us = CASE WHEN node IS NULL OR node = $1 OR run_since IS NULL THEN lost_after_us
+                         ELSE extract(epoch FROM statement_timestamp() - run_since) * 1000000 END,
+    run_since = CASE WHEN (node IS NULL OR node = $1) AND lost = 0
+                     THEN statement_timestamp() END
 WHERE id = ANY (ARRAY (SELECT id FROM due))
 RETURNING id, endpoint, saga, instance, run, call, payload, idempotency_key, attempt, claims, memo,
-          due_at, retry, deadline_us, context"
+          due_at, retry, deadline_us, context, lost, lost_at, lost_after_us"
 );
 
 const CLAIM_ENDED: &str = concat!(
@@ -59,7 +68,8 @@ WITH due AS (
   ORDER BY found.due_at, found.id LIMIT $3)
 UPDATE activity SET node = $1, claims = claims + 1 WHERE id = ANY (ARRAY (SELECT id FROM due))
 RETURNING id, endpoint, saga, instance, run, call, payload, idempotency_key, attempt, claims, memo,
-          due_at, retry, deadline_us, context, ended, decide_attempt"
+          due_at, retry, deadline_us, context, lost, lost_at, lost_after_us, ended,
+          decide_attempt"
 );
 
 /// An outcome is taken under its own claim only. An end that is repeated is taken again and
@@ -71,7 +81,8 @@ SET ended = coalesce(activity.ended, told.ended),
                   ELSE coalesce(told.due_at, statement_timestamp()) END,
     memo = CASE WHEN told.ended IS NULL THEN told.memo ELSE activity.memo END,
     attempt = activity.attempt - (told.ended IS NULL AND NOT told.used)::int,
-    node = CASE WHEN told.ended IS NULL THEN NULL ELSE activity.node END
+    node = CASE WHEN told.ended IS NULL THEN NULL ELSE activity.node END,
+    lost = 0, lost_at = NULL, lost_after_us = NULL
 FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::timestamptz[], $6::text[], $7::bool[])
      AS told (id, claims, ended, due_at, memo, used)
 WHERE activity.id = told.id AND activity.id = ANY ($2)
@@ -81,12 +92,12 @@ RETURNING activity.id";
 
 const OF_INSTANCE: &str = "
 SELECT id, endpoint, saga, instance, run, call, payload, idempotency_key, attempt, claims, memo,
-       due_at, retry, deadline_us, context
+       due_at, retry, deadline_us, context, lost, lost_at, lost_after_us
 FROM activity WHERE saga = $1 AND instance = $2 ORDER BY id";
 
 const LOCK_OF_INSTANCE: &str = "
 SELECT id, endpoint, saga, instance, run, call, payload, idempotency_key, attempt, claims, memo,
-       due_at, retry, deadline_us, context, ended, decide_attempt
+       due_at, retry, deadline_us, context, lost, lost_at, lost_after_us, ended, decide_attempt
 FROM activity WHERE saga = $1 AND instance = $2 ORDER BY id FOR UPDATE";
 
 const RESTORE: &str = "
@@ -107,6 +118,16 @@ const DELETE_OF_INSTANCE: &str = "DELETE FROM activity WHERE saga = $1 AND insta
 const GIVE_BACK: &str = "
 UPDATE activity SET node = NULL, attempt = attempt - (ended IS NULL)::int
 WHERE node = $1 AND ($2::text IS NULL OR endpoint = $2)";
+
+const RUN: &str = "
+UPDATE activity SET run_since = statement_timestamp()
+WHERE id = $2 AND node = $1 AND claims = $3 AND ended IS NULL";
+
+const PUT_OFF: &str = "
+UPDATE activity SET node = NULL, attempt = attempt - 1, due_at = $4
+FROM unnest($2::uuid[], $3::bigint[]) AS own (id, claims)
+WHERE activity.id = own.id AND activity.id = ANY ($2)
+  AND activity.node = $1 AND activity.claims = own.claims AND activity.ended IS NULL";
 
 /// Claims calls of the given types, the longest due first.
 pub(crate) async fn claim_due(
@@ -153,6 +174,30 @@ pub(crate) async fn record(
         taken.extend(round.iter().map(|record| found.contains(&record.task.0)));
     }
     Ok(taken)
+}
+
+/// From now on the node runs a call that it has claimed.
+pub(crate) async fn run(
+    connection: &mut PgConnection,
+    node: Uuid,
+    call: RowId,
+    claims: i64,
+) -> Result<bool, Failed> {
+    let query = sqlx::query(RUN).bind(node).bind(call.0).bind(claims);
+    Ok(query.execute(connection).await?.rows_affected() == 1)
+}
+
+/// Gives back calls that the node did not run.
+pub(crate) async fn put_off(
+    connection: &mut PgConnection,
+    node: Uuid,
+    calls: &[(RowId, i64)],
+    until: DateTime<Utc>,
+) -> Result<(), Failed> {
+    let (ids, claims): (Vec<_>, Vec<_>) = calls.iter().map(|(id, claims)| (id.0, *claims)).unzip();
+    let query = sqlx::query(PUT_OFF).bind(node).bind(ids).bind(claims).bind(until);
+    query.execute(connection).await?;
+    Ok(())
 }
 
 /// The records in runs without a repeated row.
@@ -265,6 +310,7 @@ fn read_ended(row: &PgRow) -> Result<EndedCall, String> {
 
 fn read(row: &PgRow) -> Result<ActivityTask, String> {
     let deadline: Option<i64> = rows::get(row, "deadline_us")?;
+    let lost_after: Option<i64> = rows::get(row, "lost_after_us")?;
     Ok(ActivityTask {
         id: RowId(rows::get(row, "id")?),
         endpoint: rows::get::<&str>(row, "endpoint")?.into(),
@@ -281,6 +327,11 @@ fn read(row: &PgRow) -> Result<ActivityTask, String> {
         retry: rows::maybe_json(row, "retry")?,
         deadline: deadline.map(|micros| Duration::from_micros(micros.unsigned_abs())),
         context: rows::json(row, "context")?,
+        lost: Losses {
+            count: rows::count(row, "lost")?,
+            last: rows::get(row, "lost_at")?,
+            after: lost_after.map(|micros| Duration::from_micros(micros.max(0).unsigned_abs())),
+        },
     })
 }
 

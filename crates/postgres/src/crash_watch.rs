@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
-use knarr_model::ids::{MessageId, NodeId};
+use knarr_model::ids::{MessageId, NodeId, RowId};
 use knarr_model::ports::crash::{CrashWatch, Intent, Record, Suspect, Used};
 use knarr_model::ports::store::StoreError;
 use knarr_model::work::RowKind;
 use uuid::Uuid;
 
-use crate::crash;
 use crate::store::Store;
+use crate::{activities, crash};
 
 #[async_trait]
 impl CrashWatch for Store {
@@ -55,6 +56,28 @@ impl CrashWatch for Store {
                 .await?;
         }
         Ok(seen.peers)
+    }
+
+    async fn run_call(&self, node: NodeId, call: RowId, claims: i64) -> Result<bool, StoreError> {
+        self.pools()
+            .engine
+            .run(move |connection| activities::run(connection, node.0, call, claims).boxed())
+            .await
+    }
+
+    async fn put_off(
+        &self,
+        node: NodeId,
+        calls: &[(RowId, i64)],
+        until: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let calls = calls.to_vec();
+        self.pools()
+            .engine
+            .run(move |connection| {
+                async move { activities::put_off(connection, node.0, &calls, until).await }.boxed()
+            })
+            .await
     }
 
     async fn give_back_attempts(&self, used: &[Used]) -> Result<(), StoreError> {

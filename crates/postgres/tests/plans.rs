@@ -16,8 +16,8 @@ use knarr_model::ports::guard::Counts;
 use knarr_model::ports::store::Load;
 use knarr_model::ports::{Guarded as _, Store as _};
 use knarr_model::work::{
-    ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, ClaimedRow, Parked, ParkedReason,
-    RowKind, Timer,
+    ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, ClaimedRow, Losses, Parked,
+    ParkedReason, RowKind, Timer,
 };
 use knarr_postgres::Store;
 use knarr_testkit::services::postgres;
@@ -102,6 +102,7 @@ fn slice(n: u64) -> Slice {
             call: "Look".to_owned(),
             payload: raw(),
             idempotency_key: id("key", n),
+            lost: Losses::default(),
             attempt: 0,
             claims: 0,
             memo: None,

@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use knarr_guard::CallToken;
 use knarr_model::durations::later;
 use knarr_model::failpoint::{self, Step};
 use knarr_model::fault::{Failure, FailureKind};
@@ -13,11 +14,12 @@ use knarr_model::ports::{Activity, Attempt, Permits};
 use knarr_model::within::{Scope, within};
 use knarr_model::work::{ActivityTask, AttemptOutcome, AttemptRecord, CallEnd, Claim, EndedCall};
 use knarr_model::{NodeId, RetryPolicy};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tracing::Instrument;
 
 use super::attempted::Attempted;
-use super::{lease, scheduler};
+use super::suspect::{Admitted, Seat, Suspected};
+use super::{lease, scheduler, suspect};
 use crate::route;
 use crate::shared::Shared;
 
@@ -30,7 +32,17 @@ struct Ended {
     node: NodeId,
     outcome: AttemptOutcome,
     /// Held until the outcome is recorded, so that no more runs than may.
-    _permit: OwnedSemaphorePermit,
+    _seat: Seat,
+}
+
+/// What attempts share.
+struct Calls {
+    shared: Arc<Shared>,
+    permits: Arc<dyn Permits>,
+    running: Arc<Semaphore>,
+    /// For the one suspected call that may be in hand.
+    only: Arc<Semaphore>,
+    ended: mpsc::Sender<Ended>,
 }
 
 /// Claims and runs calls until the engine stops.
@@ -47,9 +59,20 @@ pub(crate) async fn run(shared: Arc<Shared>, activities: Activities, permits: Ar
         }
     };
     shared.ports.spawn.spawn("call-records", recorder.boxed());
-    let calls: Vec<String> = activities.keys().cloned().collect();
+    let types: Vec<String> = activities.keys().cloned().collect();
+    let only = Arc::new(Semaphore::new(1));
+    let calls = Arc::new(Calls { shared, permits, running, only, ended: ended_to });
+    claim(&calls, &activities, &types).await;
+    // At a stop the engine has not ended before it is written how the last attempts ended.
+    drop(calls);
+    while recorded.recv().await.is_some() {}
+}
+
+/// Claims and begins attempts until the engine stops.
+async fn claim(calls: &Arc<Calls>, activities: &Activities, types: &[String]) {
+    let (shared, running) = (&calls.shared, &calls.running);
     let mut failures = 0;
-    while lease::valid(&shared).await && !shared.is_stopping() {
+    while lease::valid(shared).await && !shared.is_stopping() {
         let free = running.available_permits().min(shared.settings.claim_limit);
         if free == 0 {
             drop(running.acquire().await);
@@ -57,27 +80,27 @@ pub(crate) async fn run(shared: Arc<Shared>, activities: Activities, permits: Ar
         }
         let claim = Claim {
             node: shared.node.id(),
-            endpoints: scheduler::open_endpoints(&shared),
+            endpoints: scheduler::open_endpoints(shared),
             limit: free,
             reclaim_except: shared.reclaim_except(),
         };
-        let nothing = claim.endpoints.is_empty() || calls.is_empty() || shared.is_full();
+        let nothing = claim.endpoints.is_empty() || types.is_empty() || shared.is_full();
         let claimed = if nothing {
             Ok(Vec::new())
         } else {
-            shared.ports.store.claim_calls(&claim, &calls).await
+            shared.ports.store.claim_calls(&claim, types).await
         };
         match claimed {
             Ok(tasks) => {
                 failures = 0;
                 let full = tasks.len() >= free;
-                for task in tasks {
-                    let Ok(permit) = running.clone().acquire_owned().await else { return };
+                for (task, only) in suspect::put_off(shared, &calls.only, claim.node, tasks).await {
+                    let Ok(place) = running.clone().acquire_owned().await else { return };
                     let Some(activity) = activities.get(&task.call) else { continue };
-                    start(&shared, activity, &permits, task, claim.node, permit, &ended_to);
+                    start(calls, activity, task, claim.node, Seat::of(place, only));
                 }
                 if !full {
-                    rest(&shared).await;
+                    rest(shared).await;
                 }
             }
             Err(error) => {
@@ -88,9 +111,6 @@ pub(crate) async fn run(shared: Arc<Shared>, activities: Activities, permits: Ar
             }
         }
     }
-    // At a stop the engine has not ended before it is written how the last attempts ended.
-    drop(ended_to);
-    while recorded.recv().await.is_some() {}
 }
 
 async fn rest(shared: &Shared) {
@@ -103,14 +123,13 @@ async fn rest(shared: &Shared) {
 }
 
 fn start(
-    shared: &Arc<Shared>,
+    calls: &Arc<Calls>,
     activity: &Arc<dyn Activity>,
-    permits: &Arc<dyn Permits>,
     task: ActivityTask,
     node: NodeId,
-    permit: OwnedSemaphorePermit,
-    ended: &mpsc::Sender<Ended>,
+    mut seat: Seat,
 ) {
+    let shared = &calls.shared;
     // What was claimed while a stop was asked for is given back with the lease.
     if node != shared.node.id() || shared.is_stopping() {
         return;
@@ -120,34 +139,55 @@ fn start(
         shared.reclaim();
         return;
     }
-    shared.counters.attempts.add(1);
     failpoint::pass(Step::CallClaimed);
     let name = format!("call {}", task.call);
-    let (shared, activity, permits) = (shared.clone(), activity.clone(), permits.clone());
-    let (ended, spawn) = (ended.clone(), shared.ports.spawn.clone());
+    let (calls, activity) = (calls.clone(), activity.clone());
+    let spawn = shared.ports.spawn.clone();
     let future = async move {
-        let row = task.id;
-        let clock = &shared.ports.clock;
-        let span = Attempted::begin(&shared.traces, &task, clock.now());
-        let logged = span.logged(&task);
-        let attempt = attempt(&shared, &*activity, permits, &task, span.scope.clone());
-        let outcome = attempt.instrument(logged).await;
-        span.end(&shared.traces, &task, outcome.as_ref(), clock.now());
-        match outcome {
+        let shared = &calls.shared;
+        match outcome_of(&calls, &*activity, &task, node, &mut seat).await {
             Some(outcome) => {
-                failpoint::pass(Step::CallAnswered);
-                let record = Ended { task, node, outcome, _permit: permit };
+                let record = Ended { task, node, outcome, _seat: seat };
                 // The recorder outlives every attempt but for a stop, after which the lease ends.
-                let _ = ended.send(record).await;
+                let _ = calls.ended.send(record).await;
             }
             // Cancelled: no attempt. The row is gone, given back, or offered to this node again.
             None => {
-                shared.node.let_go([row]);
+                shared.node.let_go([task.id]);
                 shared.reclaim();
             }
         }
     };
     spawn.spawn(&name, future.boxed());
+}
+
+/// One attempt, once it may begin. `None` when there was none.
+async fn outcome_of(
+    calls: &Calls,
+    activity: &dyn Activity,
+    task: &ActivityTask,
+    node: NodeId,
+    seat: &mut Seat,
+) -> Option<AttemptOutcome> {
+    let (shared, running) = (&*calls.shared, &calls.running);
+    let token = shared.tokens.call(&task.endpoint, &task.saga, task.instance, task.id);
+    match (Suspected { shared, activity, running, task, node }).admit(&token, seat).await {
+        Admitted::Runs => {}
+        Admitted::Convicted(end) => return Some(AttemptOutcome::Ended(end)),
+        Admitted::Gone => return None,
+    }
+    shared.counters.attempts.add(1);
+    let clock = &shared.ports.clock;
+    let span = Attempted::begin(&shared.traces, task, clock.now());
+    let logged = span.logged(task);
+    let permits = calls.permits.clone();
+    let attempt = attempt(shared, activity, permits, task, &token, span.scope.clone());
+    let outcome = attempt.instrument(logged).await;
+    span.end(&shared.traces, task, outcome.as_ref(), clock.now());
+    if outcome.is_some() {
+        failpoint::pass(Step::CallAnswered);
+    }
+    outcome
 }
 
 /// One attempt. `None` when it was cancelled from outside: that is no attempt.
@@ -156,10 +196,10 @@ async fn attempt(
     activity: &dyn Activity,
     permits: Arc<dyn Permits>,
     task: &ActivityTask,
+    token: &CallToken,
     scope: Option<Arc<Scope>>,
 ) -> Option<AttemptOutcome> {
     let clock = &shared.ports.clock;
-    let token = shared.tokens.call(&task.endpoint, &task.saga, task.instance, task.id);
     let deadline = task.deadline.unwrap_or_else(|| activity.deadline());
     let attempt = Attempt {
         saga: task.saga.clone(),
@@ -253,6 +293,7 @@ async fn record(shared: Arc<Shared>, mut from: mpsc::Receiver<Ended>) {
             shared.node.let_go([ended.task.id]);
             shared.counters.late_attempts.add(usize::from(!taken));
             tell_standing(&shared, &ended);
+            *shared.recorded.lock() = Some(shared.ports.clock.now());
             match ended.outcome {
                 AttemptOutcome::Ended(end) if taken => {
                     deliver(&shared, node, ended.task, end).await;

@@ -9,6 +9,7 @@ mod relay;
 mod rounds;
 mod scheduler;
 mod sent;
+mod suspect;
 mod sweep;
 mod unclaimed;
 

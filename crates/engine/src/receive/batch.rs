@@ -17,7 +17,7 @@ use knarr_model::ports::store::{Load, Loaded, StoreError};
 use knarr_model::{InstanceId, MessageId};
 use knarr_saga::definition::Target;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::deliveries::{return_all, settle_done};
 use super::effects::Sender;
@@ -55,6 +55,8 @@ pub(super) struct Round {
     failures: u32,
     /// What was written down in crash-watch.
     pub(super) written: Written,
+    /// Held while a suspect is decided: no suspected call runs meanwhile.
+    pub(super) trial: Option<OwnedSemaphorePermit>,
     /// When it began, where spans are told.
     pub(super) began: DateTime<Utc>,
     /// What is told of it once it is committed.

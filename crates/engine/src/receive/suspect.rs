@@ -1,10 +1,12 @@
 //! Messages that may kill the process: written down before they are decided, tried alone, convicted.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use knarr_guard::suspect::{judge, verdict};
 use knarr_guard::{Holder, Trial};
 use knarr_model::MessageId;
+use knarr_model::durations::later;
 use knarr_model::ports::crash::{Intent, Suspect};
 use knarr_model::ports::store::{EndpointRow, Loaded};
 
@@ -60,6 +62,10 @@ impl Batches {
         if !self.may_be_tried(alone, suspects.get(&alone), round) {
             return Ok(batch);
         }
+        if self.shared.lost_once.load(Ordering::SeqCst) > 0 {
+            // A death now may be that call's: it counts for the call alone.
+            return Ok(batch);
+        }
         self.intents += 1;
         intent = Intent { alone: true, number: self.intents, ..intent };
         round.written.intent = Some(intent.clone());
@@ -95,10 +101,15 @@ impl Batches {
         };
         let endpoint = &self.serving.endpoint.name;
         let forced = match judge(&self.shared.settings.crash, suspect, &holder) {
-            Trial::Try => {
+            Trial::Try if self.takes_trial(round) => {
                 let died = suspect.died;
                 tracing::warn!(%endpoint, %message, died, "a suspect is decided alone");
                 return true;
+            }
+            Trial::Try => {
+                let until = later(holder.now, self.shared.settings.crash.pause());
+                tracing::debug!(%endpoint, %message, %until, "a suspect waits for a call's trial");
+                Forced::Suspected(until)
             }
             Trial::Wait(until) => {
                 tracing::debug!(%endpoint, %message, %until, "a suspect waits");
@@ -112,6 +123,14 @@ impl Batches {
         };
         round.forced.insert(message, forced);
         false
+    }
+
+    /// Whether no suspected call runs, nor will until the batch has come to its end.
+    fn takes_trial(&self, round: &mut Round) -> bool {
+        if round.trial.is_none() {
+            round.trial = self.shared.trial.clone().try_acquire_owned().ok();
+        }
+        round.trial.is_some()
     }
 
     /// Takes back what was written down: the batch has come to its end. A suspect that was decided is

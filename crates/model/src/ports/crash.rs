@@ -85,6 +85,20 @@ pub trait CrashWatch: Send + Sync {
         watch: Duration,
     ) -> Result<Vec<Record>, StoreError>;
 
+    /// From now on `node` runs the call that it claimed under that number
+    /// ([`ActivityTask::claims`](crate::work::ActivityTask)) and has not run yet, since it has
+    /// losses. `false`: it is no longer its own.
+    async fn run_call(&self, node: NodeId, call: RowId, claims: i64) -> Result<bool, StoreError>;
+
+    /// Gives back calls, by row and claim, that `node` claimed and did not run: they are due again
+    /// then. It is no attempt, and their losses stay. Those that are no longer its own do not matter.
+    async fn put_off(
+        &self,
+        node: NodeId,
+        calls: &[(RowId, i64)],
+        until: DateTime<Utc>,
+    ) -> Result<(), StoreError>;
+
     /// Gives back attempts, one for each entry: rows that are still there and have used any.
     async fn give_back_attempts(&self, used: &[Used]) -> Result<(), StoreError>;
 }

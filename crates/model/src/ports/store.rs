@@ -135,6 +135,11 @@ pub trait Store: Permits + Guarded + CrashWatch {
     /// Claims calls that are due, of the given types; each comes with `claims` raised by one
     /// and `attempt` raised by one, but `attempt` stays as it is when the row is taken over from a
     /// node whose lease is past: an attempt that ended with its node's lease is not counted.
+    ///
+    /// Such an attempt is a loss ([`ActivityTask::lost`]). A claimed call without losses is run from
+    /// then on; one with losses only from [`CrashWatch::run_call`] on. When its node dies before that,
+    /// it has but one any more: processes die without it. A recorded outcome leaves none either; what
+    /// is given back, or claimed again by its own node, keeps them.
     async fn claim_calls(
         &self,
         claim: &Claim,

@@ -140,6 +140,14 @@ macro_rules! for_each_store_case {
                 a_key_taken_and_freed_in_one_slice_stays_as_free
                 a_lost_slice_takes_no_key
             }
+            losses {
+                row_018_a_call_that_is_lost_with_its_node_has_one_loss_more
+                row_018_a_node_that_dies_without_running_a_call_acquits_it
+                row_018_a_recorded_attempt_leaves_no_losses
+                row_018_losses_stay_where_nobody_died_and_nothing_was_recorded
+                row_018_a_call_that_is_put_off_comes_later_and_keeps_its_losses
+                row_018_who_is_late_neither_runs_a_call_nor_puts_it_off
+            }
             nodes {
                 pe_249_a_node_that_leaves_gives_everything_back_at_once
                 pe_250_a_past_lease_cannot_be_renewed

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use knarr_model::ids::{NodeId, RowId};
-use knarr_model::work::{ActivityTask, AttemptOutcome, AttemptRecord, Claim, EndedCall};
+use knarr_model::work::{ActivityTask, AttemptOutcome, AttemptRecord, Claim, EndedCall, Losses};
 
 use super::claims::{Hold, hold, may_claim};
 use super::rows::{CallRow, Rows};
@@ -43,9 +43,18 @@ pub(super) fn claim_due(
             held.task.claims += 1;
             // An attempt that ended with its node's lease, or never reached its node, stays the
             // one to run.
-            if how == Hold::Free {
-                held.task.attempt += 1;
+            match (how, held.since) {
+                (Hold::Free, _) => held.task.attempt += 1,
+                (Hold::TakenOver, Some(since)) => {
+                    let after = (now - since).to_std().ok();
+                    let count = held.task.lost.count + 1;
+                    held.task.lost = Losses { count, last: Some(now), after };
+                }
+                // Its node died without it.
+                (Hold::TakenOver, None) => held.task.lost.count = held.task.lost.count.min(1),
+                (Hold::Reclaimed, _) => {}
             }
+            held.since = (held.task.lost.count == 0).then_some(now);
             taken.push(held.task.clone());
         }
     }
@@ -80,6 +89,9 @@ pub(super) fn record(
     if held.by != Some(node) || held.task.claims != record.claims {
         return false;
     }
+    if held.end.is_none() {
+        held.task.lost = Losses::default();
+    }
     match (&record.outcome, held.end.is_some()) {
         (AttemptOutcome::Ended(_), true) => true,
         (AttemptOutcome::Again { .. }, true) => false,
@@ -95,5 +107,37 @@ pub(super) fn record(
             held.by = None;
             true
         }
+    }
+}
+
+/// A call that has not ended and is the node's under this claim.
+fn own(rows: &mut Rows, node: NodeId, call: RowId, claims: i64) -> Option<&mut CallRow> {
+    let held = rows.activity.get_mut(&call)?;
+    let own = held.by == Some(node) && held.task.claims == claims && held.end.is_none();
+    own.then_some(held)
+}
+
+/// From now on the node runs a call that it has claimed.
+pub(super) fn run(
+    rows: &mut Rows,
+    now: DateTime<Utc>,
+    node: NodeId,
+    (call, claims): (RowId, i64),
+) -> bool {
+    let own = own(rows, node, call, claims);
+    own.map(|held| held.since = Some(now)).is_some()
+}
+
+/// Gives back a call that the node did not run.
+pub(super) fn put_off(
+    rows: &mut Rows,
+    node: NodeId,
+    (call, claims): (RowId, i64),
+    until: DateTime<Utc>,
+) {
+    if let Some(held) = own(rows, node, call, claims) {
+        held.by = None;
+        held.task.attempt -= 1;
+        held.task.due_at = until;
     }
 }

@@ -202,12 +202,7 @@ fn write(rows: &mut Rows, now: DateTime<Utc>, mutations: Mutations, saga: &Name,
         }
     }
     rows.timer.extend(slice.timers.into_iter().map(|row| (row.id, Claimed { row, by: None })));
-    rows.activity.extend(
-        slice
-            .tasks
-            .into_iter()
-            .map(|task| (task.id, CallRow { task, by: None, end: None, decide_attempt: 0 })),
-    );
+    rows.activity.extend(slice.tasks.into_iter().map(|task| (task.id, CallRow::asked(task))));
     for id in slice.cancelled_timers {
         rows.timer.remove(&id);
     }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use knarr_model::ids::{MessageId, NodeId};
+use knarr_model::ids::{MessageId, NodeId, RowId};
 use knarr_model::ports::StoreError;
 use knarr_model::ports::crash::{CrashWatch, Intent, Record, Suspect, Used};
 use knarr_model::work::{ParkedReason, RowKind};
 
+use super::calls;
 use super::rows::Rows;
 use super::store::MemoryStore;
 
@@ -62,6 +63,22 @@ impl CrashWatch for MemoryStore {
             let peers = rows.node.iter().filter(|(id, until)| **id != node && **until > now);
             peers.map(|(id, _)| rows.record.get(id).copied().unwrap_or_default()).collect()
         }))
+    }
+
+    async fn run_call(&self, node: NodeId, call: RowId, claims: i64) -> Result<bool, StoreError> {
+        Ok(self.at_now(|rows, now| calls::run(rows, now, node, (call, claims))))
+    }
+
+    async fn put_off(
+        &self,
+        node: NodeId,
+        calls: &[(RowId, i64)],
+        until: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.at_now(|rows, _| {
+            calls.iter().for_each(|call| calls::put_off(rows, node, *call, until));
+        });
+        Ok(())
     }
 
     async fn give_back_attempts(&self, used: &[Used]) -> Result<(), StoreError> {

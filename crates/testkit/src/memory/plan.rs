@@ -5,7 +5,7 @@ use knarr_model::commit::KeyRow;
 use knarr_model::ids::{InstanceId, Name};
 use knarr_model::incident::{Incident, StepDone, Whole};
 use knarr_model::ports::guard::{Ask, CarriedOut, Plan, Refusal};
-use knarr_model::work::{ParkedReason, RowKind};
+use knarr_model::work::{ActivityTask, Losses, ParkedReason, RowKind};
 
 use super::rows::{CallRow, Claimed, InstanceRow, JournalEntry, OutboxRow, Rows};
 use super::scene::is_of_run;
@@ -27,6 +27,11 @@ pub(super) fn settle(rows: &Rows, plan: &mut Plan) -> Result<(), Refusal> {
         plan.join(drafted, &open);
     }
     plan.restore.as_ref().map_or(Ok(()), |whole| keys_are_free(rows, whole))
+}
+
+/// A call that comes back starts anew.
+fn anew(task: &ActivityTask) -> ActivityTask {
+    ActivityTask { lost: Losses::default(), ..task.clone() }
 }
 
 /// The open incident that gathers what `drafted` would.
@@ -129,15 +134,13 @@ fn restore(rows: &mut Rows, whole: &Whole) {
         rows.timer.insert(row.id, Claimed { row: row.clone(), by: None });
     }
     for task in calls {
-        let row = CallRow { task: task.clone(), by: None, end: None, decide_attempt: 0 };
-        rows.activity.insert(task.id, row);
+        rows.activity.insert(task.id, CallRow::asked(anew(task)));
     }
     for call in ended {
         let row = CallRow {
-            task: call.task.clone(),
-            by: None,
             end: Some(call.end.clone()),
             decide_attempt: call.decide_attempt,
+            ..CallRow::asked(anew(&call.task))
         };
         rows.activity.insert(call.task.id, row);
     }

@@ -106,6 +106,15 @@ pub struct CallRow {
     pub end: Option<CallEnd>,
     /// Failed attempts to decide its end.
     pub decide_attempt: u32,
+    /// Since when its holder runs it, if it does.
+    pub since: Option<DateTime<Utc>>,
+}
+
+impl CallRow {
+    /// A call that nobody holds and that has not ended.
+    pub(super) fn asked(task: ActivityTask) -> CallRow {
+        CallRow { task, by: None, end: None, decide_attempt: 0, since: None }
+    }
 }
 
 /// A stored chunk.

@@ -54,7 +54,12 @@ impl Answers for Arc<Outside> {
 pub(super) struct Fetcher(pub(super) Arc<Outside>);
 
 /// Answers [`Look`].
-pub(super) struct Looker(pub(super) Arc<Outside>);
+pub(super) struct Looker(pub(super) Arc<Outside>, pub(super) Arc<dyn Mortal>);
+
+/// A process that a call can kill.
+pub(super) trait Mortal: Send + Sync {
+    fn die_of_a_call(&self);
+}
 
 impl Activity<Fetch> for Fetcher {
     async fn run(&self, call: &Fetch, attempt: &Attempt) -> Result<u32, Failure> {
@@ -72,6 +77,11 @@ impl Activity<Fetch> for Fetcher {
 
 impl Activity<Look> for Looker {
     async fn run(&self, call: &Look, attempt: &Attempt) -> Result<u32, Failure> {
+        if call.lethal {
+            self.1.die_of_a_call();
+            // Nobody asks any more.
+            std::future::pending::<()>().await;
+        }
         self.0.answer("Look", call.n, attempt).await
     }
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use knarr_model::ports::StoreError;
+use chrono::{DateTime, Utc};
 use knarr_model::ports::crash::{CrashWatch, Intent, Record, Suspect, Used};
-use knarr_model::work::{ParkedReason, RowKind};
-use knarr_model::{MessageId, NodeId};
+use knarr_model::ports::{Store as _, StoreError};
+use knarr_model::work::{AttemptOutcome, AttemptRecord, CallEnd, ParkedReason, RowKind};
+use knarr_model::{MessageId, NodeId, RowId};
 
 use super::store::{SimStore, through};
 
@@ -35,6 +36,20 @@ impl CrashWatch for SimStore {
         through!(self, "look_round", |s| s.inner.look_round(node, record, watch))
     }
 
+    async fn run_call(&self, node: NodeId, call: RowId, claims: i64) -> Result<bool, StoreError> {
+        through!(self, "run_call", |s| s.inner.run_call(node, call, claims))
+    }
+
+    async fn put_off(
+        &self,
+        node: NodeId,
+        calls: &[(RowId, i64)],
+        until: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let calls = calls.to_vec();
+        through!(self, "put_off", |s| s.inner.put_off(node, &calls, until))
+    }
+
     async fn give_back_attempts(&self, used: &[Used]) -> Result<(), StoreError> {
         let used = used.to_vec();
         through!(self, "give_back_attempts", |s| s.give_back_watched(used))
@@ -42,6 +57,31 @@ impl CrashWatch for SimStore {
 }
 
 impl SimStore {
+    /// A call is ended for killing processes only if it does.
+    pub(super) async fn record_watched(
+        self,
+        node: NodeId,
+        records: Vec<AttemptRecord>,
+    ) -> Result<Vec<bool>, StoreError> {
+        let convicts = |record: &AttemptRecord| match &record.outcome {
+            AttemptOutcome::Ended(CallEnd::Failed(failure)) => failure.class == "poison",
+            _ => false,
+        };
+        let taken = self.inner.record(node, &records).await?;
+        for (record, taken) in records.iter().zip(&taken) {
+            if !taken || !convicts(record) {
+                continue;
+            }
+            self.world.ledger(|ledger| ledger.did("convicted call"));
+            let call = self.inner.with_rows(|rows| rows.activity.get(&record.task).cloned());
+            if call.is_none_or(|call| !call.task.payload.get().contains("\"lethal\":true")) {
+                let call = record.task;
+                self.world.violation(format!("call {call} was convicted and kills nobody"));
+            }
+        }
+        Ok(taken)
+    }
+
     /// An attempt that is given back was none: its number comes once more.
     async fn give_back_watched(self, used: Vec<Used>) -> Result<(), StoreError> {
         let counted: Vec<MessageId> = self.inner.with_rows(|rows| {

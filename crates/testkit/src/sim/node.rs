@@ -14,7 +14,7 @@ use knarr_saga::erase;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
-use super::activities::{Fetcher, Looker, Outside};
+use super::activities::{Fetcher, Looker, Mortal, Outside};
 use super::store::SimStore;
 use super::toy::ENDPOINT;
 use super::transport::SimTransport;
@@ -64,7 +64,7 @@ impl SimNode {
         let running = Engine::new(ports, settings, Host::default(), CancellationToken::new())
             .saga(saga.clone(), endpoint)
             .activity(erase(Fetcher(outside.clone())))
-            .activity(erase(Looker(outside.clone())))
+            .activity(erase(Looker(outside.clone(), spawn.clone())))
             .start()
             .expect("the toy has no findings");
         SimNode { running: Some(running), transport, spawn }
@@ -119,6 +119,15 @@ impl Tasks {
 impl SimSpawn {
     fn kill(&self) {
         self.tasks.lock().kill();
+    }
+}
+
+impl Mortal for SimSpawn {
+    fn die_of_a_call(&self) {
+        self.world.log(|| "a process dies of a call".to_owned());
+        self.world.ledger(|ledger| ledger.did("died of a call"));
+        self.transport.crash();
+        self.kill();
     }
 }
 

@@ -24,7 +24,9 @@ pub struct Plan {
     pub bad_deploy: bool,
     /// Whether some messages kill the process that decides them.
     pub killers: bool,
-    /// Processes that must have died of a message alone before it is convicted.
+    /// Whether some calls kill the process that runs them.
+    pub killing_calls: bool,
+    /// Processes that must have died of a message, or of a call, alone before it is convicted.
     pub crash_budget: u32,
     /// What goes wrong.
     pub faults: Faults,
@@ -63,6 +65,7 @@ impl Plan {
             failures,
             bad_deploy: seed % 13 == 12,
             killers: seed % 8 == 5,
+            killing_calls: seed % 8 == 1,
             crash_budget: 3,
             faults: Faults::ALL,
             mutation: None,

@@ -55,6 +55,7 @@ fn one(dice: &Dice, plan: &Plan, correlation_id: Uuid, lines: &mut Lines) {
         ticks: dice(4) as u32,
         poison: dice(often) == 0,
         flaw: [Flaw::None, Flaw::None, Flaw::Look, Flaw::Tick][dice(4) as usize],
+        lethal: plan.killing_calls && dice(4) == 0,
     };
     let mut number = 0..;
     let mut next = || number.next().unwrap_or_default();

@@ -276,7 +276,7 @@ impl Store for SimStore {
         records: &[AttemptRecord],
     ) -> Result<Vec<bool>, StoreError> {
         let records = records.to_vec();
-        through!(self, "record", |s| s.inner.record(node, &records))
+        through!(self, "record", |s| s.record_watched(node, records))
     }
 
     async fn give_back(&self, node: NodeId, endpoint: &Name) -> Result<(), StoreError> {

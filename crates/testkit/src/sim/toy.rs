@@ -24,6 +24,8 @@ pub struct Start {
     pub poison: bool,
     /// What else is wrong with the run.
     pub flaw: Flaw,
+    /// Whether the process of whoever runs its second call dies.
+    pub lethal: bool,
 }
 
 /// How a run that began well fails.
@@ -102,6 +104,8 @@ pub struct Fetch {
 pub struct Look {
     /// What comes back.
     pub n: u32,
+    /// Whether the process of whoever runs it dies.
+    pub lethal: bool,
 }
 
 #[derive(Timer)]
@@ -170,7 +174,7 @@ fn start(e: &Start, out: &mut Effects<Toy>) -> Result<Toy, String> {
         return Err("this start is poison".to_owned());
     }
     out.run(Fetch { n: e.ticks });
-    out.run(Look { n: e.ticks });
+    out.run(Look { n: e.ticks, lethal: e.lethal });
     let mut toy = Toy {
         id: e.correlation_id,
         counted: Vec::new(),

@@ -1,7 +1,7 @@
 //! Calls asked for and withdrawn.
 
 use knarr_model::effect::Call;
-use knarr_model::work::ActivityTask;
+use knarr_model::work::{ActivityTask, Losses};
 use knarr_model::{Context, Instance, InstanceId, RowId};
 
 use crate::receive::fold::Fold;
@@ -17,6 +17,7 @@ pub(super) fn ask(fold: &mut Fold<'_>, saved: &Instance, context: &Context, call
         payload: call.payload,
         // The token is derived from (saga, instance, run, cause, effect index).
         idempotency_key: call.token.0,
+        lost: Losses::default(),
         attempt: 0,
         claims: 0,
         memo: None,

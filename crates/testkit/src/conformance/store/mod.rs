@@ -13,6 +13,7 @@ pub mod fences;
 pub mod finished;
 pub mod holders;
 pub mod keys;
+pub mod losses;
 pub mod nodes;
 pub mod outbox;
 pub mod parked;

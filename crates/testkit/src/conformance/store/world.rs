@@ -16,8 +16,8 @@ use knarr_model::ports::Store;
 use knarr_model::ports::store::{EndpointRow, EndpointState, Load, Loaded};
 use knarr_model::quarantine::{Class, Quarantined, Status};
 use knarr_model::work::{
-    ActivityTask, Addressing, Chunk, Claim, ClaimedRow, EndedCall, Outgoing, Parked, ParkedReason,
-    RowKind, Sequence, Timer,
+    ActivityTask, Addressing, Chunk, Claim, ClaimedRow, EndedCall, Losses, Outgoing, Parked,
+    ParkedReason, RowKind, Sequence, Timer,
 };
 use uuid::Uuid;
 
@@ -244,6 +244,7 @@ impl World {
             call: call.to_owned(),
             payload: raw(r#"{"ask": 1}"#),
             idempotency_key: self.id(),
+            lost: Losses::default(),
             attempt: 0,
             claims: 0,
             memo: None,
