@@ -222,3 +222,40 @@ async fn a_stop_is_no_loss_and_a_call_that_waits_as_a_suspect_holds_no_stop_up()
     mortal.road.pass_and_settle(70 * SECOND).await;
     assert_eq!(mortal.road.log(id(1)), ["begun", "done fine"]);
 }
+
+/// While a suspected call runs alone, no suspected message is decided in its process.
+#[tokio::test(start_paused = true)]
+async fn row_018_a_suspected_message_waits_while_a_suspected_call_runs_alone() {
+    let mut road = Road::with(errand()).pace(Duration::from_millis(20)).lay();
+    let long = Answer::Slow(25 * SECOND, "long".to_owned());
+    road.outside().script("long", [Answer::Hang, Answer::Hang, long]);
+    road.begin(2, vec![ask("long")]);
+    let mut mortal = Mortal::new(road);
+    for n in 100..400 {
+        if mortal.tries("long").len() == 3 {
+            break;
+        }
+        mortal.road.begin(n, vec![]);
+        let killer = if mortal.tries("long").len() < 2 { "long" } else { "nothing" };
+        mortal.pass(killer, SECOND).await;
+    }
+    assert_eq!(mortal.tries("long").len(), 3, "it runs alone");
+    // Another process dies with a message in hand.
+    let other = mortal.road.join();
+    mortal.road.broker().serve_only(Some(other));
+    mortal.road.pass(SECOND).await;
+    let message = mortal.road.begin(1, vec![]);
+    while mortal.road.watch().times(message).is_empty() {
+        mortal.road.pass(Duration::from_millis(1)).await;
+    }
+    mortal.road.crash(other);
+    mortal.road.broker().serve_only(None);
+    mortal.road.pass(5 * SECOND).await;
+    let road = &mortal.road;
+    assert_eq!(road.outside().running(), 1, "two were lost, the third runs");
+    assert_eq!((road.outcome(message), road.watch().times(message).len()), (None, 1));
+    road.pass(40 * SECOND).await;
+    assert_eq!(road.outcome(message), Some(knarr_model::commit::Outcome::Applied));
+    assert_eq!(road.log(id(2)), ["begun", "done long"]);
+    assert_eq!(mortal.tries("long").len(), 3);
+}
