@@ -52,6 +52,7 @@ CREATE TABLE intent (
 CREATE TABLE suspect (
     message_id BLOB    NOT NULL,
     endpoint   TEXT    NOT NULL,
+    saga       TEXT    NOT NULL,
     died       INTEGER NOT NULL,
     last       INTEGER,
     at         INTEGER NOT NULL,

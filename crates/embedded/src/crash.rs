@@ -47,8 +47,9 @@ const TELL: &str = "UPDATE node SET worked = ?2, failed = ?3 WHERE id = ?1";
 const PEERS: &str = "SELECT worked, failed FROM node WHERE id <> ?1 AND lease_until > ?2";
 const BURY: &str = "DELETE FROM node WHERE id <> ?1 AND lease_until <= ?2";
 /// What the dead intended, but for what has an outcome.
-const GATHER: &str = "INSERT INTO suspect (message_id, endpoint, died, last, at)
-    SELECT unhex(m.value), i.endpoint, sum(i.alone), max(CASE WHEN i.alone THEN i.at END), ?1
+const GATHER: &str = "INSERT INTO suspect (message_id, endpoint, saga, died, last, at)
+    SELECT unhex(m.value), i.endpoint, max(i.saga), sum(i.alone),
+        max(CASE WHEN i.alone THEN i.at END), ?1
     FROM intent i, json_each(i.messages) m
     WHERE NOT EXISTS (SELECT 1 FROM node n WHERE n.id = i.node)
         AND NOT EXISTS (SELECT 1 FROM journal j
@@ -58,7 +59,9 @@ const GATHER: &str = "INSERT INTO suspect (message_id, endpoint, died, last, at)
         last = max(coalesce(last, excluded.last), coalesce(excluded.last, last)), at = excluded.at";
 const GATHERED: &str =
     "DELETE FROM intent WHERE NOT EXISTS (SELECT 1 FROM node n WHERE n.id = intent.node)";
-const FORGET_SUSPECTS: &str = "DELETE FROM suspect WHERE at < ?1";
+/// Who acquits a suspect may die before it can say so; the outcome says it too.
+const FORGET_SUSPECTS: &str = "DELETE FROM suspect WHERE at < ?1 OR EXISTS
+    (SELECT 1 FROM journal j WHERE j.saga = suspect.saga AND j.message_id = suspect.message_id)";
 const WATCH: &str = "UPDATE endpoint SET watched_until = ?2
     WHERE ?1 OR EXISTS (SELECT 1 FROM suspect s WHERE s.endpoint = endpoint.name)";
 const GIVE_BACK_CALL: &str =

@@ -57,6 +57,7 @@ CREATE TABLE intent (
 CREATE TABLE suspect (
     message_id uuid        NOT NULL,
     endpoint   text        COLLATE "C" NOT NULL,
+    saga       text        COLLATE "C" NOT NULL,
     died       bigint      NOT NULL,
     last       timestamptz,
     at         timestamptz NOT NULL,

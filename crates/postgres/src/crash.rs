@@ -66,20 +66,23 @@ WITH orphan AS (
     AND EXISTS (SELECT FROM node me WHERE me.id = $1 AND me.lease_until > clock_timestamp())
   RETURNING i.endpoint, i.saga, i.messages, i.alone, i.at),
 named AS (
-  SELECT orphan.endpoint, m.id, count(*) FILTER (WHERE alone) AS died,
+  SELECT orphan.endpoint, m.id, max(orphan.saga) AS saga, count(*) FILTER (WHERE alone) AS died,
          max(orphan.at) FILTER (WHERE alone) AS last
   FROM orphan CROSS JOIN LATERAL unnest(orphan.messages) AS m (id)
   WHERE NOT EXISTS (SELECT FROM journal j
                     WHERE j.message_id = m.id AND j.saga IS NOT DISTINCT FROM orphan.saga)
   GROUP BY orphan.endpoint, m.id)
-INSERT INTO suspect (message_id, endpoint, died, last, at)
-SELECT id, endpoint, died, last, clock_timestamp() FROM named ORDER BY id, endpoint
+INSERT INTO suspect (message_id, endpoint, saga, died, last, at)
+SELECT id, endpoint, saga, died, last, clock_timestamp() FROM named ORDER BY id, endpoint
 ON CONFLICT (message_id, endpoint) DO UPDATE
 SET died = suspect.died + excluded.died, last = greatest(suspect.last, excluded.last),
     at = excluded.at";
 
-const FORGET_SUSPECTS: &str =
-    "DELETE FROM suspect WHERE at < clock_timestamp() - interval '1 hour'";
+/// Who acquits a suspect may die before it can say so; the outcome says it too.
+const FORGET_SUSPECTS: &str = "
+DELETE FROM suspect s
+WHERE at < clock_timestamp() - interval '1 hour'
+   OR EXISTS (SELECT FROM journal j WHERE j.message_id = s.message_id AND j.saga = s.saga)";
 
 const WATCH: &str = "
 UPDATE endpoint SET watched_until = statement_timestamp() + $2 * interval '1 microsecond'

@@ -93,6 +93,7 @@ macro_rules! for_each_store_case {
                 row_018_only_a_death_alone_counts_as_one
                 row_018_a_node_that_leaves_has_not_died
                 row_018_what_has_an_outcome_is_not_suspected
+                row_018_a_suspect_with_an_outcome_is_forgotten_though_nobody_said_so
                 row_018_what_came_through_is_suspected_no_more
                 row_018_another_nodes_intent_makes_a_suspect_before_anybody_is_dead
                 row_018_a_lane_has_one_intent

@@ -89,7 +89,7 @@ impl CrashWatch for MemoryStore {
 
 /// What is known of a message besides the intent that names it now.
 fn suspected(rows: &Rows, by: &Intent, message: MessageId) -> Option<Suspect> {
-    let known = rows.suspect.get(&(by.endpoint.clone(), message)).map(|(suspect, _)| *suspect);
+    let known = rows.suspect.get(&(by.endpoint.clone(), message)).map(|(suspect, ..)| *suspect);
     let mut named: Vec<&(Intent, DateTime<Utc>)> = rows.intent.values().collect();
     named.retain(|(intent, _)| {
         intent.node != by.node
@@ -123,7 +123,8 @@ fn bury(rows: &mut Rows, now: DateTime<Utc>, watch: Duration) {
             }
             let nobody = Suspect { message, died: 0, open: 0, last: None };
             let place = (intent.endpoint.clone(), message);
-            let (suspect, seen) = rows.suspect.entry(place).or_insert((nobody, now));
+            let fresh = (nobody, now, intent.saga.clone());
+            let (suspect, seen, _) = rows.suspect.entry(place).or_insert(fresh);
             *seen = now;
             if intent.alone {
                 suspect.died += 1;
@@ -131,7 +132,11 @@ fn bury(rows: &mut Rows, now: DateTime<Utc>, watch: Duration) {
             }
         }
     }
-    rows.suspect.retain(|_, (_, seen)| *seen >= now - REMEMBERED);
+    // Who acquits a suspect may die before it can say so; the outcome says it too.
+    let journal = &rows.journal;
+    rows.suspect.retain(|(_, message), (_, seen, saga)| {
+        *seen >= now - REMEMBERED && !journal.contains_key(&(saga.clone(), *message))
+    });
     for row in rows.endpoint.values_mut() {
         if died || rows.suspect.keys().any(|(endpoint, _)| *endpoint == row.name) {
             row.watched_until = Some(now + watch);

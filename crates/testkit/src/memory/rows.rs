@@ -46,8 +46,9 @@ pub struct Rows {
     pub record: BTreeMap<NodeId, Record>,
     /// What lanes are about to decide, and since when: by node, endpoint and lane.
     pub intent: BTreeMap<(NodeId, Name, u32), (Intent, DateTime<Utc>)>,
-    /// What processes had in hand when they died, by endpoint, and when that was last seen.
-    pub suspect: BTreeMap<(Name, MessageId), (Suspect, DateTime<Utc>)>,
+    /// What processes had in hand when they died, by endpoint, and when that was last seen; then the
+    /// saga whose journal has the outcome.
+    pub suspect: BTreeMap<(Name, MessageId), (Suspect, DateTime<Utc>, Name)>,
     /// Messages set aside.
     pub quarantine: BTreeMap<Uuid, Quarantined>,
     /// Incidents.

@@ -131,6 +131,26 @@ pub async fn row_018_what_has_an_outcome_is_not_suspected(stores: Stores) {
     assert_eq!(suspects(&world, &[done, open]).await, [(open, 0, 0)]);
 }
 
+/// Who has decided a suspect may die before it can say so: the outcome says it, and the endpoint is
+/// watched no longer than after any death.
+pub async fn row_018_a_suspect_with_an_outcome_is_forgotten_though_nobody_said_so(stores: Stores) {
+    let world = World::new(stores).await;
+    let [one] = ids(&world);
+    let mortal = world.mortal().await;
+    intends(&world, &intent(&world, mortal, 0, &[one])).await;
+    world.outlast_lease().await;
+    look(&world).await;
+    assert_eq!(suspects(&world, &[one]).await, [(one, 0, 0)]);
+    let journal = vec![world.ignored(one, None)];
+    world.commit(vec![Slice { journal, ..Slice::default() }]).await;
+    look(&world).await;
+    assert_eq!(suspects(&world, &[one]).await, []);
+    let watched = world.row().await.watched_until;
+    world.outlast_lease().await;
+    look(&world).await;
+    assert_eq!(world.row().await.watched_until, watched);
+}
+
 /// A suspect that was decided is none any more; the others stay.
 pub async fn row_018_what_came_through_is_suspected_no_more(stores: Stores) {
     let world = World::new(stores).await;
