@@ -199,6 +199,8 @@ struct ActivityView {
     call: String,
     payload: Arc<RawValue>,
     attempt: u32,
+    /// Processes that died while they ran it, since it was last heard of.
+    losses: u32,
     due_at: DateTime<Utc>,
     memo: Option<Value>,
     idempotency_key: Uuid,
@@ -212,6 +214,7 @@ impl ActivityView {
             call: task.call,
             payload: task.payload,
             attempt: task.attempt,
+            losses: task.lost.count,
             due_at: task.due_at,
             memo: task.memo,
             idempotency_key: task.idempotency_key,

@@ -44,7 +44,12 @@ fn call(task: &ActivityTask, now: DateTime<Utc>) -> String {
         false if task.attempt == 0 => "not begun yet".to_owned(),
         false => format!("attempt {}", task.attempt),
     };
-    format!("the answer to {} ({when})", task.call)
+    let lost = match task.lost.count {
+        0 => String::new(),
+        1 => ", lost with a process that died".to_owned(),
+        n => format!(", lost with {n} processes that died"),
+    };
+    format!("the answer to {} ({when}{lost})", task.call)
 }
 
 fn timer(timer: &Timer, now: DateTime<Utc>) -> String {
@@ -177,6 +182,21 @@ mod tests {
         };
         let states = vec!["Scanning".to_owned()];
         Shape { saga: "scan".to_owned(), version: 1, states, rows: vec![row] }
+    }
+
+    #[test]
+    fn a_call_that_processes_died_of_says_so() {
+        let mut waits = detail("Scanning");
+        let lost = |count| Losses { count, ..Losses::default() };
+        waits.calls = vec![
+            ActivityTask { lost: lost(1), ..open_call(1, 0) },
+            ActivityTask { lost: lost(3), ..open_call(1, 0) },
+        ];
+        assert_eq!(
+            why(&waits, None, now()),
+            "It waits for the answer to AskVirusTotal (attempt 1, lost with a process that died), and \
+             for the answer to AskVirusTotal (attempt 1, lost with 3 processes that died)."
+        );
     }
 
     #[test]
